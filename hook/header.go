@@ -1,0 +1,45 @@
+package hook
+
+import (
+	"net/http"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// checkField says what is wrong with a header field that a hook set in the
+// message's member where; the value may be secret and is not repeated.
+func checkField(where, name, value string) error {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return unusable("%s: %q is not a header name; use letters, digits and - only", where, name)
+	}
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return unusable("%s[%q]: the value holds a line break, NUL or another control character; remove it", where, name)
+	}
+	return nil
+}
+
+// isFraming says whether net/http computes the field from the body, so that a
+// hook's value could only contradict it.
+func isFraming(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Content-Length", "Transfer-Encoding":
+		return true
+	}
+	return false
+}
+
+// checkStatus says what is wrong with a final status code that a hook set in
+// where. net/http panics on codes outside 100 to 999, and 1xx are not final
+// (RFC 9110 section 15.2).
+func checkStatus(where string, code int) error {
+	if code < 200 || code > 999 {
+		return unusable("%s: %d is not a status code to answer with; use 200 to 599", where, code)
+	}
+	return nil
+}
+
+// hasBody says whether a response with this final status may have a body
+// (RFC 9110 section 6.4.1).
+func hasBody(code int) bool {
+	return code != http.StatusNoContent && code != http.StatusNotModified
+}
