@@ -1,0 +1,130 @@
+#include "host_module.h"
+
+#include "_cgo_export.h"
+#include "interpreter.h"
+
+#include <stdlib.h>
+
+/*
+ * Reads count bytes objects from the front of args, borrowed from it for the
+ * call: the objects live as long as args does, also while the lock is given
+ * up. Returns 0, or -1 with a Python error set.
+ */
+static int read_bytes(py_object *args, struct krait_bytes *fields,
+                      ssize_t count) {
+  if (py.PyTuple_Size(args) < count) {
+    py.PyErr_SetString(*py.type_error, "too few arguments");
+    return -1;
+  }
+  for (ssize_t i = 0; i < count; i++) {
+    ssize_t size = 0;
+    if (py.PyBytes_AsStringAndSize(py.PyTuple_GetItem(args, i), &fields[i].data,
+                                   &size) != 0) {
+      return -1;
+    }
+    fields[i].length = (size_t)size;
+  }
+  return 0;
+}
+
+static py_object *return_none(void) {
+  py.Py_IncRef(py.none);
+  return py.none;
+}
+
+static py_object *host_log(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_bytes fields[KRAIT_LOG_FIELDS];
+  if (read_bytes(args, fields, KRAIT_LOG_FIELDS) != 0) {
+    return NULL;
+  }
+  py_thread_state *state = py.PyEval_SaveThread();
+  kraitHostLog(fields);
+  py.PyEval_RestoreThread(state);
+  return return_none();
+}
+
+static py_object *host_store_data(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_bytes fields[2];
+  if (read_bytes(args, fields, 2) != 0) {
+    return NULL;
+  }
+  if (py.PyTuple_Size(args) != 3) {
+    py.PyErr_SetString(*py.type_error, "store_data takes key, value and ttl");
+    return NULL;
+  }
+  long long ttl = py.PyLong_AsLongLong(py.PyTuple_GetItem(args, 2));
+  if (ttl == -1 && py.PyErr_Occurred() != NULL) {
+    return NULL;
+  }
+  py_thread_state *state = py.PyEval_SaveThread();
+  kraitHostStoreData(&fields[0], &fields[1], ttl);
+  py.PyEval_RestoreThread(state);
+  return return_none();
+}
+
+static py_object *host_get_data(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_bytes key;
+  if (read_bytes(args, &key, 1) != 0) {
+    return NULL;
+  }
+  py_thread_state *state = py.PyEval_SaveThread();
+  struct krait_bytes value = {NULL, 0};
+  kraitHostGetData(&key, &value);
+  py.PyEval_RestoreThread(state);
+  py_object *result =
+      py.PyBytes_FromStringAndSize(value.data, (ssize_t)value.length);
+  free(value.data);
+  return result;
+}
+
+static py_object *host_trigger_event(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_bytes fields[KRAIT_EVENT_FIELDS];
+  if (read_bytes(args, fields, KRAIT_EVENT_FIELDS) != 0) {
+    return NULL;
+  }
+  py_thread_state *state = py.PyEval_SaveThread();
+  kraitHostTriggerEvent(fields);
+  py.PyEval_RestoreThread(state);
+  return return_none();
+}
+
+/* Python keeps pointers to these for the life of the interpreter. */
+static py_method_def methods[] = {
+    {"log", host_log, PY_METH_VARARGS,
+     "log(level, message, request_id, api_id, bundle, hook), all bytes"},
+    {"store_data", host_store_data, PY_METH_VARARGS,
+     "store_data(key: bytes, value: bytes, ttl: int), ttl in seconds"},
+    {"get_data", host_get_data, PY_METH_VARARGS,
+     "get_data(key: bytes) -> bytes, empty when there is nothing"},
+    {"trigger_event", host_trigger_event, PY_METH_VARARGS,
+     "trigger_event(name, payload, api_id), all bytes"},
+};
+
+int krait_host_module_register(void) {
+  int status = -1;
+  py_object *module = py.PyModule_New("_krait");
+  if (module == NULL) {
+    return -1;
+  }
+  py_object *names = py.PyModule_GetDict(module); /* borrowed */
+  for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+    py_object *function = py.PyCFunction_NewEx(&methods[i], NULL, NULL);
+    if (function == NULL) {
+      goto done;
+    }
+    int set = py.PyDict_SetItemString(names, methods[i].ml_name, function);
+    py.Py_DecRef(function);
+    if (set != 0) {
+      goto done;
+    }
+  }
+  status = py.PyDict_SetItemString(py.PyImport_GetModuleDict(), "_krait",
+                                   module);
+done:
+  py.Py_DecRef(module);
+  return status;
+}

@@ -1,0 +1,361 @@
+#include "interpreter.h"
+
+#include <locale.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct krait_runtime runtime;
+
+static py_interpreter *interpreter;
+static py_thread_state *main_state;
+static pthread_key_t thread_key;
+/* True between start and stop; threads that end outside of it must not touch
+ * the interpreter. */
+static atomic_bool alive;
+
+static void set_text(struct krait_text *text, const char *data, size_t length) {
+  text->data = malloc(length + 1);
+  if (text->data == NULL) {
+    text->length = 0;
+    return;
+  }
+  memcpy(text->data, data, length);
+  text->data[length] = '\0';
+  text->length = length;
+}
+
+static void fail(struct krait_error *error, const char *type,
+                 const char *message) {
+  error->kind = KRAIT_RAISED;
+  set_text(&error->type, type, strlen(type));
+  set_text(&error->message, message, strlen(message));
+}
+
+void krait_error_clear(struct krait_error *error) {
+  free(error->type.data);
+  free(error->message.data);
+  free(error->traceback.data);
+  memset(error, 0, sizeof *error);
+}
+
+int krait_bytes_copy(py_object *bytes, char **data, size_t *length) {
+  char *start = NULL;
+  ssize_t size = 0;
+  if (py.PyBytes_AsStringAndSize(bytes, &start, &size) != 0) {
+    return -1;
+  }
+  *data = malloc((size_t)size + 1);
+  if (*data == NULL) {
+    py.PyErr_NoMemory();
+    return -1;
+  }
+  memcpy(*data, start, (size_t)size);
+  (*data)[size] = '\0';
+  *length = (size_t)size;
+  return 0;
+}
+
+/* Encodes a str into text; leaves it empty when that fails. */
+static void set_from_str(struct krait_text *text, py_object *str) {
+  py_object *bytes =
+      str == NULL ? NULL
+                  : py.PyUnicode_AsEncodedString(str, "utf-8", "replace");
+  if (bytes == NULL) {
+    py.PyErr_Clear();
+    return;
+  }
+  if (krait_bytes_copy(bytes, &text->data, &text->length) != 0) {
+    py.PyErr_Clear();
+  }
+  py.Py_DecRef(bytes);
+}
+
+/* Describes value with tyk._runtime.describe. False when that fails. */
+static bool describe(struct krait_error *error, py_object *value) {
+  if (runtime.describe == NULL) {
+    return false;
+  }
+  bool done = false;
+  py_object *result = NULL;
+  py_object *arguments = py.PyTuple_New(1);
+  if (arguments == NULL) {
+    goto done;
+  }
+  py.Py_IncRef(value);
+  py.PyTuple_SetItem(arguments, 0, value);
+  result = py.PyObject_CallObject(runtime.describe, arguments);
+  if (result == NULL || py.PyTuple_Size(result) != 3) {
+    goto done;
+  }
+  set_from_str(&error->type, py.PyTuple_GetItem(result, 0));
+  set_from_str(&error->message, py.PyTuple_GetItem(result, 1));
+  set_from_str(&error->traceback, py.PyTuple_GetItem(result, 2));
+  done = true;
+done:
+  if (!done) {
+    py.PyErr_Clear();
+  }
+  if (result != NULL) {
+    py.Py_DecRef(result);
+  }
+  if (arguments != NULL) {
+    py.Py_DecRef(arguments);
+  }
+  return done;
+}
+
+static enum krait_error_kind kind_of(py_object *type) {
+  if (runtime.hook_timeout != NULL &&
+      py.PyErr_GivenExceptionMatches(type, runtime.hook_timeout)) {
+    return KRAIT_TIMED_OUT;
+  }
+  if (runtime.hook_not_found != NULL &&
+      py.PyErr_GivenExceptionMatches(type, runtime.hook_not_found)) {
+    return KRAIT_NOT_FOUND;
+  }
+  return KRAIT_RAISED;
+}
+
+void krait_error_take(struct krait_error *error) {
+  py_object *type = NULL, *value = NULL, *traceback = NULL;
+  py.PyErr_Fetch(&type, &value, &traceback);
+  if (type == NULL) {
+    fail(error, "SystemError", "a call failed without setting an exception");
+    return;
+  }
+  py.PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != NULL && value != NULL) {
+    py.PyException_SetTraceback(value, traceback);
+  }
+  error->kind = kind_of(type);
+  if (value == NULL || !describe(error, value)) {
+    py_object *type_text = py.PyObject_Str(type);
+    set_from_str(&error->type, type_text);
+    py_object *value_text = value == NULL ? NULL : py.PyObject_Str(value);
+    set_from_str(&error->message, value_text);
+    py.PyErr_Clear();
+    if (type_text != NULL) {
+      py.Py_DecRef(type_text);
+    }
+    if (value_text != NULL) {
+      py.Py_DecRef(value_text);
+    }
+  }
+  if (traceback != NULL) {
+    py.Py_DecRef(traceback);
+  }
+  if (value != NULL) {
+    py.Py_DecRef(value);
+  }
+  py.Py_DecRef(type);
+}
+
+/* Ends a thread's thread state when the thread ends. */
+static void thread_ended(void *state) {
+  if (!atomic_load(&alive)) {
+    return;
+  }
+  py.PyEval_RestoreThread(state);
+  py.PyThreadState_Clear(state);
+  py.PyThreadState_DeleteCurrent();
+}
+
+bool krait_attach(void) {
+  py_thread_state *state = pthread_getspecific(thread_key);
+  if (state == NULL) {
+    state = py.PyThreadState_New(interpreter);
+    if (state == NULL || pthread_setspecific(thread_key, state) != 0) {
+      return false;
+    }
+  }
+  py.PyEval_RestoreThread(state);
+  return true;
+}
+
+void krait_detach(void) { py.PyEval_SaveThread(); }
+
+void *krait_lock_release(void) {
+  if (!atomic_load(&alive) || !py.PyGILState_Check()) {
+    return NULL;
+  }
+  return py.PyEval_SaveThread();
+}
+
+void krait_lock_restore(void *state) { py.PyEval_RestoreThread(state); }
+
+/* Inserts directory into list at position, or appends it when it is < 0. */
+static int add_directory(py_object *list, ssize_t position,
+                         const char *directory) {
+  py_object *text = py.PyUnicode_DecodeUTF8(
+      directory, (ssize_t)strlen(directory), "surrogateescape");
+  if (text == NULL) {
+    return -1;
+  }
+  int status = position < 0 ? py.PyList_Append(list, text)
+                            : py.PyList_Insert(list, position, text);
+  py.Py_DecRef(text);
+  return status;
+}
+
+static int extend_path(const char *const *directories, size_t front_count,
+                       size_t back_count) {
+  py_object *path = py.PySys_GetObject("path"); /* borrowed */
+  if (path == NULL) {
+    py.PyErr_SetString(*py.type_error, "sys.path is missing");
+    return -1;
+  }
+  for (size_t i = 0; i < front_count + back_count; i++) {
+    ssize_t position = i < front_count ? (ssize_t)i : -1;
+    if (add_directory(path, position, directories[i]) != 0) {
+      return -1;
+    }
+  }
+  return 0;
+}
+
+/* Looks the functions of tyk._runtime up and calls its start(). */
+static int start_runtime(void) {
+  int status = -1;
+  py_object *module = NULL, *start = NULL, *result = NULL;
+  module = py.PyImport_ImportModule("tyk._runtime");
+  if (module == NULL) {
+    goto done;
+  }
+  struct {
+    const char *name;
+    py_object **object;
+  } wanted[] = {
+      /* describe comes first: it renders the errors of all that follows */
+      {"describe", &runtime.describe},
+      {"HookTimeout", &runtime.hook_timeout},
+      {"HookNotFoundError", &runtime.hook_not_found},
+      {"load", &runtime.load},
+      {"unload", &runtime.unload},
+      {"dispatch", &runtime.dispatch},
+      {"dispatch_event", &runtime.dispatch_event},
+      {"versions", &runtime.versions},
+      {"stop", &runtime.stop},
+  };
+  for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+    *wanted[i].object = py.PyObject_GetAttrString(module, wanted[i].name);
+    if (*wanted[i].object == NULL) {
+      goto done;
+    }
+  }
+  start = py.PyObject_GetAttrString(module, "start");
+  if (start == NULL) {
+    goto done;
+  }
+  result = py.PyObject_CallObject(start, NULL);
+  status = result == NULL ? -1 : 0;
+done:
+  if (result != NULL) {
+    py.Py_DecRef(result);
+  }
+  if (start != NULL) {
+    py.Py_DecRef(start);
+  }
+  if (module != NULL) {
+    py.Py_DecRef(module);
+  }
+  return status;
+}
+
+static int initialise(const char *executable, struct krait_error *error) {
+  /* Aligned and zeroed for whatever PyConfig of this version is. */
+  void *config = calloc(1, PY_CONFIG_BYTES);
+  if (config == NULL) {
+    error->kind = KRAIT_NO_MEMORY;
+    return -1;
+  }
+  /* An isolated interpreter takes the encoding of the C locale, ASCII, unless
+   * the process has set another; plugins read UTF-8 files. */
+  if (setlocale(LC_CTYPE, "C.UTF-8") == NULL) {
+    setlocale(LC_CTYPE, "en_US.UTF-8");
+  }
+  char *argv[] = {(char *)executable};
+  py.PyConfig_InitIsolatedConfig(config);
+  py_status status = py.PyConfig_SetBytesArgv(config, 1, argv);
+  if (!py.PyStatus_Exception(status)) {
+    status = py.Py_InitializeFromConfig(config);
+  }
+  py.PyConfig_Clear(config);
+  free(config);
+  if (py.PyStatus_Exception(status)) {
+    fail(error, "InitError",
+         status.err_msg == NULL ? "the interpreter did not start"
+                                : status.err_msg);
+    return -1;
+  }
+  return 0;
+}
+
+int krait_interpreter_start(const char *library, const char *executable,
+                            const char *const *directories, size_t front_count,
+                            size_t back_count, struct krait_error *error) {
+  char *problem = krait_python_open(library);
+  if (problem != NULL) {
+    fail(error, "ImportError", problem);
+    free(problem);
+    return -1;
+  }
+  if (pthread_key_create(&thread_key, thread_ended) != 0) {
+    error->kind = KRAIT_NO_MEMORY;
+    return -1;
+  }
+  if (initialise(executable, error) != 0) {
+    return -1;
+  }
+  interpreter = py.PyInterpreterState_Get();
+  int status = 0;
+  if (extend_path(directories, front_count, back_count) != 0 ||
+      krait_host_module_register() != 0 || start_runtime() != 0) {
+    krait_error_take(error);
+    status = -1;
+  }
+  if (status == 0) {
+    atomic_store(&alive, true);
+  }
+  main_state = py.PyEval_SaveThread();
+  return status;
+}
+
+/* Calls tyk._runtime.stop(timeout). */
+static bool stop_threads(double timeout, struct krait_error *error) {
+  bool safe = false;
+  py_object *result = NULL;
+  py_object *arguments = py.PyTuple_New(1);
+  if (arguments != NULL) {
+    py.PyTuple_SetItem(arguments, 0, py.PyFloat_FromDouble(timeout));
+    result = py.PyObject_CallObject(runtime.stop, arguments);
+  }
+  if (result == NULL) {
+    krait_error_take(error);
+  } else {
+    safe = py.PyObject_IsTrue(result) == 1;
+    py.Py_DecRef(result);
+  }
+  if (arguments != NULL) {
+    py.Py_DecRef(arguments);
+  }
+  return safe;
+}
+
+bool krait_interpreter_stop(double timeout, struct krait_error *error) {
+  py.PyEval_RestoreThread(main_state);
+  bool safe = stop_threads(timeout, error);
+  /* From here on threads that end leave their thread states alone: either
+   * finalisation frees them, or the process ends soon. */
+  atomic_store(&alive, false);
+  if (!safe) {
+    py.PyEval_SaveThread();
+    return false;
+  }
+  if (py.Py_FinalizeEx() != 0) {
+    fail(error, "RuntimeError",
+         "the interpreter could not flush its buffers while it ended");
+  }
+  return true;
+}

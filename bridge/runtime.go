@@ -1,0 +1,230 @@
+//go:build cgo
+
+package bridge
+
+/*
+#cgo CFLAGS: -std=gnu11 -Wall -Wextra -D_GNU_SOURCE
+#cgo LDFLAGS: -ldl -lpthread
+#include <stdlib.h>
+#include "call.h"
+*/
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sync/semaphore"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/pylib"
+)
+
+// started says that this process has tried to start its one interpreter.
+var started atomic.Bool
+
+// stopThreadsTimeout is how long Stop waits for threads that plugins started,
+// when its context leaves that long.
+const stopThreadsTimeout = 5 * time.Second
+
+// Runtime is the embedded interpreter. It implements [coprocess.Driver].
+type Runtime struct {
+	config   Config
+	python   Found
+	versions Versions
+	library  string // directory of the unpacked Python library
+
+	state atomic.Int32
+	// places bounds the calls in flight. Stop takes them all: that is how it
+	// knows that nothing runs.
+	places *semaphore.Weighted
+
+	stopOnce sync.Once
+	stop     chan time.Duration // to the owner: finalise, or with < 0 do not
+	stopped  chan struct{}      // closed by the owner when it is done
+	stopErr  error              // set before stopped is closed
+	unbind   func()
+}
+
+// Start finds the Python that cfg describes, starts it and loads the runtime's
+// Python side. It works once in a process, then ErrAlreadyStarted is returned.
+// ctx limits the search for an interpreter only.
+func Start(ctx context.Context, cfg Config) (*Runtime, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	python, err := Find(ctx, cfg.Python)
+	if err != nil {
+		return nil, err
+	}
+	if !started.CompareAndSwap(false, true) {
+		return nil, ErrAlreadyStarted
+	}
+	r := &Runtime{
+		config:  cfg,
+		python:  python,
+		places:  semaphore.NewWeighted(int64(cfg.MaxInFlight)),
+		stop:    make(chan time.Duration),
+		stopped: make(chan struct{}),
+	}
+	if err := r.start(); err != nil {
+		r.state.Store(int32(StateStopped))
+		return nil, fmt.Errorf("start Python %s (%s): %w", python.Version, python.Library, err)
+	}
+	if python.Warning != "" {
+		cfg.Logger.Warn("python version is not tested", "python_version", python.Version)
+	}
+	return r, nil
+}
+
+func (r *Runtime) start() error {
+	r.state.Store(int32(StateStarting))
+	unbind, err := coprocess.BindHost(r.config.Host, coprocess.InterpreterLock{
+		Release: C.krait_lock_release,
+		Restore: C.krait_lock_restore,
+	})
+	if err != nil {
+		return err
+	}
+	r.unbind = unbind
+	r.library, err = os.MkdirTemp("", "krait-python-")
+	if err == nil {
+		err = os.CopyFS(r.library, pylib.Files)
+	}
+	if err != nil {
+		r.release()
+		return fmt.Errorf("unpack the Python library: %w; set TMPDIR to a directory that can be written", err)
+	}
+	ready := make(chan error)
+	go r.own(ready)
+	if err := <-ready; err != nil {
+		r.release()
+		return err
+	}
+	r.state.Store(int32(StateReady))
+	r.versions, err = r.askVersions()
+	return err
+}
+
+// own is the one goroutine that starts and finalises the interpreter, both on
+// its own thread: CPython hangs when another thread finalises.
+func (r *Runtime) own(ready chan<- error) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	defer close(r.stopped)
+	if err := r.initialise(); err != nil {
+		ready <- err
+		return
+	}
+	ready <- nil
+	timeout := <-r.stop
+	if timeout < 0 {
+		return // plugin code still runs; finalising now would lose its goroutines
+	}
+	var cErr C.struct_krait_error
+	safe := C.krait_interpreter_stop(C.double(timeout.Seconds()), &cErr)
+	err := goError(&cErr)
+	if !safe {
+		err = errors.Join(fmt.Errorf("%w: threads that it started did not end", ErrDrain), err)
+	}
+	r.stopErr = err
+}
+
+func (r *Runtime) initialise() error {
+	library := C.CString(r.python.Library)
+	defer C.free(unsafe.Pointer(library))
+	executable := C.CString(r.python.Interpreter)
+	defer C.free(unsafe.Pointer(executable))
+	directories := append([]string{r.library}, r.config.Path...)
+	array := cStrings(directories)
+	defer freeCStrings(array)
+	var cErr C.struct_krait_error
+	C.krait_interpreter_start(library, executable, unsafe.SliceData(array), 1, C.size_t(len(r.config.Path)), &cErr)
+	return goError(&cErr)
+}
+
+// cStrings copies items to C; freeCStrings frees the copies.
+func cStrings(items []string) []*C.char {
+	array := make([]*C.char, len(items))
+	for i, item := range items {
+		array[i] = C.CString(item)
+	}
+	return array
+}
+
+func freeCStrings(array []*C.char) {
+	for _, item := range array {
+		C.free(unsafe.Pointer(item))
+	}
+}
+
+// goError turns a C error into a Go one and clears it.
+func goError(e *C.struct_krait_error) error {
+	defer C.krait_error_clear(e)
+	if e.kind == C.KRAIT_OK {
+		return nil
+	}
+	if e.kind == C.KRAIT_NO_MEMORY {
+		return errors.New("out of memory for a Python thread or call")
+	}
+	err := &PyError{
+		Type:    C.GoStringN(e._type.data, C.int(e._type.length)),
+		Message: C.GoStringN(e.message.data, C.int(e.message.length)),
+		Trace:   C.GoStringN(e.traceback.data, C.int(e.traceback.length)),
+	}
+	switch e.kind {
+	case C.KRAIT_TIMED_OUT:
+		err.kind = coprocess.ErrTimeout
+	case C.KRAIT_NOT_FOUND:
+		err.kind = coprocess.ErrHookNotFound
+	}
+	return err
+}
+
+// State tells where the runtime is in its life.
+func (r *Runtime) State() State { return State(r.state.Load()) }
+
+// Python returns which Python runs and what else was looked at.
+func (r *Runtime) Python() Found { return r.python }
+
+// Versions describes the interpreter as it was after the start.
+func (r *Runtime) Versions() Versions { return r.versions }
+
+// Stop refuses new calls, lets calls in flight end within ctx and finalises the
+// interpreter. When ctx ends first it returns ErrDrain and leaves the
+// interpreter as it is: end the process then. Later calls return what the
+// first one did.
+func (r *Runtime) Stop(ctx context.Context) error {
+	r.stopOnce.Do(func() {
+		r.state.Store(int32(StateDraining))
+		timeout := stopThreadsTimeout
+		var drainErr error
+		if err := r.places.Acquire(ctx, int64(r.config.MaxInFlight)); err != nil {
+			drainErr = fmt.Errorf("%w: calls in flight did not end: %w", ErrDrain, err)
+			timeout = -1
+		} else if deadline, ok := ctx.Deadline(); ok {
+			timeout = max(0, min(timeout, time.Until(deadline)))
+		}
+		r.stop <- timeout
+		<-r.stopped
+		r.stopErr = errors.Join(drainErr, r.stopErr)
+		r.release()
+		r.state.Store(int32(StateStopped))
+	})
+	return r.stopErr
+}
+
+// release gives back what start took outside of the interpreter.
+func (r *Runtime) release() {
+	r.unbind()
+	if err := os.RemoveAll(r.library); err != nil {
+		r.config.Logger.Warn("unpacked python library stays behind", "path", r.library, "error", err)
+	}
+}
