@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -61,8 +62,9 @@ func NewBody(limit int64) *Body { return &Body{limit: limit} }
 // reader of the whole body, matching ContentLength, Content-Length and GetBody,
 // and no Transfer-Encoding. The caller must not change the bytes.
 //
-// Reading makes net/http send "100 Continue" to a client that waits for it. A
-// body that is too long by its Content-Length is refused without reading.
+// Reading makes net/http send "100 Continue" to a client that waits for it, so
+// the expectation is met and is not passed on (RFC 9110 section 10.1.1). A body
+// that is too long by its Content-Length is refused without reading.
 //
 // Trailers that the client sent stay in r.Trailer. HTTP/1.1 has them only
 // behind a chunked body (RFC 9112 section 7.1.2), so such a request stays
@@ -121,6 +123,9 @@ func (b *Body) attach(r *http.Request) {
 	r.Body = reader(data)
 	r.GetBody = func() (io.ReadCloser, error) { return reader(data), nil }
 	r.Header.Del("Transfer-Encoding")
+	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		r.Header.Del("Expect")
+	}
 	if hasTrailer(r.Trailer) {
 		r.ContentLength = -1
 		r.TransferEncoding = []string{"chunked"}

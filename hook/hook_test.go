@@ -1,0 +1,192 @@
+package hook_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/coprocesspb"
+	"github.com/krait-gateway/krait/hook"
+)
+
+// plugin is plugin code as a function that changes the message in place. It
+// gets a copy over the wire form, as the real drivers make one.
+type plugin func(obj *coprocesspb.Object)
+
+func (p plugin) Dispatch(_ context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
+	wire, err := obj.MarshalVT()
+	if err != nil {
+		return nil, err
+	}
+	got := new(coprocesspb.Object)
+	if err := got.UnmarshalVT(wire); err != nil {
+		return nil, err
+	}
+	p(got)
+	return got, nil
+}
+
+func (plugin) DispatchEvent(context.Context, []byte) error { return nil }
+func (plugin) Reload(context.Context) error                { return nil }
+
+// dispatch is a dispatcher that answers with what the function returns.
+type dispatch func(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error)
+
+func (d dispatch) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
+	return d(ctx, obj)
+}
+func (dispatch) DispatchEvent(context.Context, []byte) error { return nil }
+func (dispatch) Reload(context.Context) error                { return nil }
+
+// newHook returns a hook that runs d.
+func newHook(typ coprocesspb.HookType, d coprocess.Dispatcher) *hook.Hook {
+	return &hook.Hook{
+		Type:       typ,
+		Name:       "MyHook",
+		Bundle:     "bundle.zip",
+		API:        &hook.API{ID: "api1", Name: "First", OrgID: "org1", BundleHash: "abc", ConfigData: `{"a":1}`},
+		Dispatcher: d,
+	}
+}
+
+// newRequest returns a request as a server hands it out.
+func newRequest(method, target, body string) *http.Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body == "" {
+		r.Body = http.NoBody
+	} else {
+		r.Header.Set("Content-Length", fmt.Sprint(len(body)))
+	}
+	return r
+}
+
+// run runs fn as a Pre hook on r.
+func run(t *testing.T, r *http.Request, fn plugin) (hook.Outcome, error) {
+	t.Helper()
+	return newHook(coprocesspb.HookType_Pre, fn).Request(t.Context(), r, hook.NewBody(0), nil)
+}
+
+// seen returns the message that a hook of this type is sent for r.
+func seen(t *testing.T, h *hook.Hook, r *http.Request, s *coprocesspb.SessionState) *coprocesspb.Object {
+	t.Helper()
+	var obj *coprocesspb.Object
+	h.Dispatcher = plugin(func(o *coprocesspb.Object) { obj = o.CloneVT() })
+	_, err := h.Request(t.Context(), r, hook.NewBody(0), s)
+	require.NoError(t, err)
+	return obj
+}
+
+func readBody(t *testing.T, r *http.Request) string {
+	t.Helper()
+	data, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	return string(data)
+}
+
+func TestDispatchErrors(t *testing.T) {
+	for _, sentinel := range []error{
+		coprocess.ErrHook, coprocess.ErrTimeout, coprocess.ErrHookNotFound,
+		coprocess.ErrBusy, coprocess.ErrNotReady, context.Canceled,
+	} {
+		t.Run(sentinel.Error()+" can be told apart", func(t *testing.T) {
+			h := newHook(coprocesspb.HookType_Pre, dispatch(func(context.Context, *coprocesspb.Object) (*coprocesspb.Object, error) {
+				return nil, fmt.Errorf("call: %w", sentinel)
+			}))
+			_, err := h.Request(t.Context(), newRequest("GET", "/", ""), hook.NewBody(0), nil)
+			require.ErrorIs(t, err, sentinel)
+			require.ErrorContains(t, err, `Pre hook "MyHook" of bundle "bundle.zip"`)
+			err = h.Response(t.Context(), newRequest("GET", "/", ""), nil, newResponse(200, "x"), nil)
+			require.ErrorIs(t, err, sentinel)
+		})
+	}
+}
+
+func TestUnusableMessages(t *testing.T) {
+	answer := func(obj *coprocesspb.Object) coprocess.Dispatcher {
+		return dispatch(func(context.Context, *coprocesspb.Object) (*coprocesspb.Object, error) { return obj, nil })
+	}
+	t.Run("no message at all is the hook's error", func(t *testing.T) {
+		h := newHook(coprocesspb.HookType_Pre, answer(nil))
+		_, err := h.Request(t.Context(), newRequest("GET", "/", ""), hook.NewBody(0), nil)
+		require.ErrorIs(t, err, coprocess.ErrHook)
+		err = h.Response(t.Context(), newRequest("GET", "/", ""), nil, newResponse(200, "x"), nil)
+		require.ErrorIs(t, err, coprocess.ErrHook)
+	})
+	t.Run("an empty message changes nothing", func(t *testing.T) {
+		r := newRequest("POST", "/a?b=c", "body")
+		s := &coprocesspb.SessionState{Alias: "me", Metadata: map[string]string{"k": "v"}}
+		h := newHook(coprocesspb.HookType_Post, answer(&coprocesspb.Object{}))
+		out, err := h.Request(t.Context(), r, hook.NewBody(0), s)
+		require.NoError(t, err)
+		require.Nil(t, out.Override)
+		require.Equal(t, "me", out.Session.GetAlias())
+		require.NotSame(t, s, out.Session)
+		require.Equal(t, "/a?b=c", r.URL.String())
+		require.Equal(t, "body", readBody(t, r))
+
+		resp := newResponse(201, "answer")
+		require.NoError(t, h.Response(t.Context(), r, nil, resp, s))
+		require.Equal(t, 201, resp.StatusCode)
+		require.Equal(t, "answer", responseText(t, resp))
+	})
+}
+
+func TestMessageChangedInPlace(t *testing.T) {
+	// A dispatcher in the same process might hand back the very message.
+	d := dispatch(func(_ context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
+		obj.Request.Url = "/new"
+		obj.Request.Method = "PUT"
+		obj.Request.RawBody = []byte("new")
+		obj.Metadata["k"] = "new"
+		return obj, nil
+	})
+	r := newRequest("POST", "/old", "old")
+	s := &coprocesspb.SessionState{Metadata: map[string]string{"k": "old"}}
+	out, err := newHook(coprocesspb.HookType_Post, d).Request(t.Context(), r, hook.NewBody(0), s)
+	require.NoError(t, err)
+	require.Equal(t, "/new", r.URL.String())
+	require.Equal(t, "PUT", r.Method)
+	require.Equal(t, "new", readBody(t, r))
+	require.Equal(t, map[string]string{"k": "new"}, out.Session.GetMetadata())
+	require.Equal(t, map[string]string{"k": "old"}, s.GetMetadata(), "the given session is not changed")
+}
+
+func TestOneHookManyRequests(t *testing.T) {
+	h := newHook(coprocesspb.HookType_Post, plugin(func(obj *coprocesspb.Object) {
+		obj.Request.SetHeaders = map[string]string{"X-Seen": string(obj.Request.RawBody)}
+		obj.Request.AddParams = map[string]string{"seen": obj.Request.Params["n"]}
+		obj.Metadata["n"] = obj.Request.Params["n"]
+		obj.Spec["mine"] = "yes"
+	}))
+	shared := &coprocesspb.SessionState{Metadata: map[string]string{"k": "v"}}
+	errs := make([]error, 64)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			n := fmt.Sprint(i)
+			r := newRequest("POST", "/?n="+n, "body "+n)
+			body := hook.NewBody(1 << 20)
+			for range 20 {
+				out, err := h.Request(context.Background(), r, body, shared)
+				switch {
+				case err != nil:
+					errs[i] = err
+				case r.Header.Get("X-Seen") != "body "+n, r.URL.RawQuery != "n="+n+"&seen="+n, out.Session.Metadata["n"] != n:
+					errs[i] = errors.New("mixed up requests at " + n)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.Equal(t, map[string]string{"k": "v"}, shared.Metadata)
+}
