@@ -91,13 +91,30 @@ func strict(from, to reflect.Value) (any, error) {
 		}
 		return nil, wrong("a list", value, "write [ ... ]")
 	case reflect.Map, reflect.Struct:
-		if _, ok := value.(map[string]any); ok {
-			return value, nil
+		if object, ok := value.(map[string]any); ok {
+			return value, ambiguous(object, target)
 		}
 		return nil, wrong("an object", value, "write { ... }")
 	default:
 		return number(value, target)
 	}
+}
+
+// ambiguous refuses members of a struct that differ in letter case only:
+// which of them counted would be left to chance.
+func ambiguous(object map[string]any, target reflect.Type) error {
+	if target.Kind() != reflect.Struct {
+		return nil
+	}
+	folded := make(map[string]bool, len(object))
+	for key := range object {
+		key = strings.ToLower(key)
+		if folded[key] {
+			return &typeError{"has the member " + strconv.Quote(key) + " twice, in different letter case", "remove one of the two"}
+		}
+		folded[key] = true
+	}
+	return nil
 }
 
 func unmarshalText(text string, target reflect.Type) (any, bool, error) {

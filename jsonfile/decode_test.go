@@ -53,7 +53,7 @@ func TestDecodeBindsEveryKindOfField(t *testing.T) {
 		"inner": {"name": "n", "count": 2}, "pointer": {"name": "p"},
 		"list": [{"name": "one"}, {"name": "two"}], "texts": ["x"],
 		"map": {"Event": [{"name": "m"}]}, "any": [1, {"b": null}],
-		"object": {"n": 12345678901234567890}, "span": "10s"
+		"object": {"n": 12345678901234567890, "N": "free"}, "span": "10s"
 	}`), &got)
 	require.NoError(t, err)
 	require.Empty(t, unknown)
@@ -64,7 +64,7 @@ func TestDecodeBindsEveryKindOfField(t *testing.T) {
 		List: []inner{{Name: "one"}, {Name: "two"}}, Texts: []string{"x"},
 		Map:    map[string][]inner{"Event": {{Name: "m"}}},
 		Any:    []any{json.Number("1"), map[string]any{"b": nil}},
-		Object: map[string]any{"n": json.Number("12345678901234567890")},
+		Object: map[string]any{"n": json.Number("12345678901234567890"), "N": "free"},
 		Span:   span(10 * time.Second),
 	}, got)
 }
@@ -105,6 +105,7 @@ func TestDecodeFaults(t *testing.T) {
 		{"inside a list", `{"list": [{}, {"count": true}]}`, `f.json: list[1].count: must be a number, but is true or false; write digits without quotes`},
 		{"inside a map", `{"map": {"Auth": [{"count": []}]}}`, `f.json: map.Auth[0].count: must be a number, but is a list; write digits without quotes`},
 		{"duplicate member", "{\"inner\": {\"name\": \"a\",\n \"name\": \"b\"}}", `f.json:2:7: inner.name: is there twice; remove one of the two`},
+		{"members that differ in letter case", `{"inner": {"Name": "a", "NAME": "b"}}`, `f.json: inner: has the member "name" twice, in different letter case; remove one of the two`},
 		{"list instead of an object", `[]`, `f.json: the file holds a list, not a JSON object; put its members into { and }`},
 		{"empty file", " \n", `f.json: the file is empty; it has to hold a JSON object, at least {}`},
 		{"not UTF-8", "{\"text\":\n \"ä\xff\"}", `f.json:2:4: the file is not UTF-8 text; save it with the encoding UTF-8`},

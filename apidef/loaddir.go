@@ -1,0 +1,174 @@
+package apidef
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/krait-gateway/krait/jsonfile"
+)
+
+// maxFileSize is far above any real definition, in bytes.
+const maxFileSize = 16 << 20
+
+// Loaded is what came of one file: either API or Err is set.
+type Loaded struct {
+	// File is the path of the file.
+	File string
+	API  *API
+	// Warnings names what the file asks for in vain, a line each.
+	Warnings []string
+	// Err says everything that is wrong with the file.
+	Err error
+	// Partial is set beside Err when it can still be told which API is
+	// meant.
+	Partial *Partial
+}
+
+// Partial is what can be told of a definition that is refused, so that its
+// requests can be answered with an error instead of "not found".
+type Partial struct {
+	ID, Name, OrgID string
+	// ListenPath is empty when there is none, it is not usable, or another
+	// file's API listens there.
+	ListenPath string
+	Domain     string
+	// Active is as [API.Active].
+	Active bool
+}
+
+func partialOf(api *API) *Partial {
+	partial := &Partial{
+		ID: api.ID, Name: api.Name, OrgID: api.OrgID,
+		Domain: api.Domain, Active: api.Active,
+	}
+	if listenPathProblem(api.Proxy.ListenPath) == "" {
+		partial.ListenPath = api.Proxy.ListenPath
+	}
+	if partial.ID == "" && partial.ListenPath == "" {
+		return nil
+	}
+	return partial
+}
+
+// LoadDir reads the *.json files in dir in name order, as app_path holds them.
+// A file that is broken, or repeats the api_id or the domain and listen path
+// of an earlier one, has Err set and does not affect the others. The error is
+// for a directory that cannot be read.
+func LoadDir(dir string) ([]Loaded, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		problem := err.Error()
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			problem = pathError.Err.Error()
+		}
+		return nil, fmt.Errorf("read API definitions: %s: %s; set app_path of tyk.conf to the directory that holds them", dir, problem)
+	}
+	now := time.Now()
+	var all []Loaded
+	taken := claims{ids: map[string]string{}, routes: map[string]string{}}
+	for _, entry := range entries {
+		name := entry.Name()
+		if !strings.EqualFold(filepath.Ext(name), ".json") || strings.HasPrefix(name, ".") {
+			continue
+		}
+		loaded, ok := loadFile(filepath.Join(dir, name), now)
+		if !ok {
+			continue
+		}
+		taken.check(&loaded)
+		all = append(all, loaded)
+	}
+	return all, nil
+}
+
+// loadFile reads one file; ok is false for directories. Links are followed,
+// since mounted configuration often consists of them.
+func loadFile(path string, now time.Time) (loaded Loaded, ok bool) {
+	loaded.File = path
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return loaded, false
+	}
+	var data []byte
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		err = errors.New("is not a regular file")
+	case err == nil && info.Size() > maxFileSize:
+		err = fmt.Errorf("is larger than %d MiB", maxFileSize>>20)
+	case err == nil:
+		data, err = os.ReadFile(path)
+	}
+	if err != nil {
+		loaded.Err = unreadable(path, err)
+		return loaded, true
+	}
+	api, partial, warnings, err := parse(path, data, now)
+	loaded.Warnings = warnings
+	if err != nil {
+		loaded.Err, loaded.Partial = err, partial
+	} else {
+		loaded.API = api
+	}
+	return loaded, true
+}
+
+func unreadable(path string, err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	return jsonfile.NewError([]jsonfile.Fault{{
+		File: path, Problem: "cannot be read: " + err.Error(), Next: "make it a file this process may read",
+	}})
+}
+
+// claims remembers which file was first to use an id or a route.
+type claims struct{ ids, routes map[string]string }
+
+func (c claims) check(loaded *Loaded) {
+	api := loaded.API
+	if api == nil {
+		return
+	}
+	var faults []jsonfile.Fault
+	if first, twice := c.ids[api.ID]; twice {
+		faults = append(faults, jsonfile.Fault{
+			File: loaded.File, Field: "api_id", Problem: "is also the id of the API in " + first, Next: "give each API its own id",
+		})
+	}
+	first, routeTaken := c.routes[route(api)]
+	if routeTaken && api.Active {
+		faults = append(faults, jsonfile.Fault{
+			File: loaded.File, Field: "proxy.listen_path", Problem: "is also the listen path of the API in " + first,
+			Next: "give each API its own listen_path or domain, or set active to false",
+		})
+	}
+	if len(faults) > 0 {
+		loaded.API, loaded.Partial, loaded.Err = nil, partialOf(api), jsonfile.NewError(faults)
+		if routeTaken {
+			loaded.Partial.ListenPath = ""
+		}
+		return
+	}
+	c.ids[api.ID] = loaded.File
+	if api.Active {
+		c.routes[route(api)] = loaded.File
+	}
+}
+
+// route is the same for APIs that would take the same requests.
+func route(api *API) string {
+	return strings.ToLower(api.Domain) + " " + strings.TrimRight(api.Proxy.ListenPath, "/")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}
