@@ -90,13 +90,15 @@ type outcome[T any] struct {
 	err   error
 }
 
-// job is what [invoke] does.
+// job is what [invoke] does. Functions that are nil are left out.
 type job[T any] struct {
+	// begin is called when the call has its place; an error ends the call.
+	begin func() error
 	// run calls into Python and blocks.
 	run func(*C.struct_krait_call)
 	// read makes the result of a call that succeeded.
 	read func(*C.struct_krait_call) (T, error)
-	// end is called once run has returned, or is not going to be called.
+	// end follows run while the call still has its place.
 	end func()
 }
 
@@ -104,21 +106,29 @@ type job[T any] struct {
 // at once; plugin code that is overdue is interrupted.
 func invoke[T any](ctx context.Context, r *Runtime, j job[T]) (T, error) {
 	var none T
-	begin := time.Now()
+	began := time.Now()
 	k, err := r.newCall(ctx)
 	if err != nil {
-		j.end()
 		return none, err
+	}
+	if j.begin != nil {
+		if err := j.begin(); err != nil {
+			k.references.Store(1)
+			k.release()
+			return none, err
+		}
 	}
 	results := make(chan outcome[T], 1)
 	go func() {
 		defer k.release()
 		j.run(k.c)
-		j.end()
 		close(k.done)
 		var o outcome[T]
-		if o.err = goError(&k.c.error); o.err == nil {
+		if o.err = goError(&k.c.error); o.err == nil && j.read != nil {
 			o.value, o.err = j.read(k.c)
+		}
+		if j.end != nil {
+			j.end()
 		}
 		results <- o
 	}()
@@ -133,19 +143,13 @@ func invoke[T any](ctx context.Context, r *Runtime, j job[T]) (T, error) {
 		return none, ctx.Err()
 	}
 	go k.interrupt()
-	return none, fmt.Errorf("%w after %s", coprocess.ErrTimeout, time.Since(begin).Round(time.Millisecond))
+	return none, fmt.Errorf("%w after %s", coprocess.ErrTimeout, time.Since(began).Round(time.Millisecond))
 }
 
 // reply returns a view of the reply, valid until the call is released.
 func reply(c *C.struct_krait_call) []byte {
 	return unsafe.Slice((*byte)(c.reply.p_data), int(c.reply.length))
 }
-
-// noReply is the read of a job without a reply, noEnd the end of one that has
-// nothing to end.
-func noReply(*C.struct_krait_call) (struct{}, error) { return struct{}{}, nil }
-
-func noEnd() {}
 
 // cBytes passes data to C for one call. The caller keeps data alive.
 func cBytes[T ~string | ~[]byte](data T) C.struct_krait_bytes {

@@ -66,11 +66,11 @@ func (c Config) withDefaults() (Config, error) {
 
 // Versions describes the running interpreter.
 type Versions struct {
-	Python     string   `json:"python"`     // for example 3.11.2
-	Executable string   `json:"executable"` // sys.executable
-	Prefix     string   `json:"prefix"`     // sys.prefix
-	Protobuf   string   `json:"protobuf"`   // version of the protobuf package
-	Backend    string   `json:"backend"`    // upb, cpp or python
-	Path       []string `json:"path"`       // sys.path
-	Library    string   `json:"library"`    // the libpython in use
+	Python     string   `json:"python"`           // for example 3.11.2
+	Executable string   `json:"executable"`       // sys.executable
+	Prefix     string   `json:"prefix"`           // sys.prefix
+	Protobuf   string   `json:"protobuf"`         // version of the protobuf package
+	Backend    string   `json:"protobuf_backend"` // upb, cpp or python
+	Path       []string `json:"sys_path"`         // sys.path
+	Library    string   `json:"library"`          // the libpython in use
 }

@@ -15,7 +15,6 @@ import (
 	"math"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -37,10 +36,19 @@ type plugin struct {
 	timeout time.Duration
 	// turn holds one token when calls have to come one after the other.
 	turn chan struct{}
-	// handle names the code in Python; 0 once closed.
-	handle atomic.Int64
 	// loading keeps Reload and Close apart.
 	loading sync.Mutex
+
+	mu      sync.Mutex // guards what follows; held for moments only
+	current *version   // nil once closed
+}
+
+// version is the code of one load. It is freed when it is no longer current
+// and the last call on it has ended.
+type version struct {
+	handle  int64
+	calls   int
+	retired bool
 }
 
 // Load imports code.Entry in a package of its own and checks that it defines
@@ -62,7 +70,7 @@ func (r *Runtime) Load(ctx context.Context, code coprocess.Code) (coprocess.Plug
 	if err != nil {
 		return nil, err
 	}
-	p.handle.Store(handle)
+	p.current = &version{handle: handle}
 	return p, nil
 }
 
@@ -85,71 +93,169 @@ func (p *plugin) load(ctx context.Context) (int64, error) {
 		C.krait_load(c, unsafe.SliceData(texts), C.size_t(len(code.Hooks)), C.size_t(len(code.Events)), C.size_t(len(code.Path)))
 	}
 	read := func(c *C.struct_krait_call) (int64, error) { return int64(c.handle), nil }
-	handle, err := invoke(ctx, p.runtime, job[int64]{run: run, read: read, end: noEnd})
+	handle, err := invoke(ctx, p.runtime, job[int64]{run: run, read: read})
 	if err != nil {
 		return 0, fmt.Errorf("load plugin %q: %w", code.Name, err)
 	}
 	return handle, nil
 }
 
-func (p *plugin) unload(handle int64) error {
+// replace makes v current, nil for none, and frees the version before it, at
+// once or after its last call. It reports whether there was one.
+func (p *plugin) replace(v *version) (bool, error) {
+	p.mu.Lock()
+	old := p.current
+	if old == nil {
+		p.mu.Unlock()
+		return false, nil
+	}
+	p.current = v
+	old.retired = true
+	idle := old.calls == 0
+	p.mu.Unlock()
+	if !idle {
+		return true, nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 	defer cancel()
-	run := func(c *C.struct_krait_call) { C.krait_unload(c, C.longlong(handle)) }
-	_, err := invoke(ctx, p.runtime, job[struct{}]{run: run, read: noReply, end: noEnd})
+	run := func(c *C.struct_krait_call) { C.krait_unload(c, C.longlong(old.handle)) }
+	_, err := invoke(ctx, p.runtime, job[struct{}]{run: run})
 	if errors.Is(err, coprocess.ErrNotReady) {
-		return nil // the interpreter is ending and takes the code with it
+		err = nil // the interpreter is ending and takes the code with it
 	}
-	return err
+	return true, err
 }
 
 // Reload imports the code anew from its directory.
 func (p *plugin) Reload(ctx context.Context) error {
 	p.loading.Lock()
 	defer p.loading.Unlock()
-	old := p.handle.Load()
-	if old == 0 {
+	p.mu.Lock()
+	closed := p.current == nil
+	p.mu.Unlock()
+	if closed {
 		return p.closed()
 	}
 	handle, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
-	p.handle.Store(handle)
-	return p.unload(old)
+	_, err = p.replace(&version{handle: handle})
+	return err
 }
 
-// Close frees the code; calls in flight end on it.
+// Close refuses further calls and frees the code once those in flight have
+// ended on it.
 func (p *plugin) Close() error {
 	p.loading.Lock()
 	defer p.loading.Unlock()
-	if handle := p.handle.Swap(0); handle != 0 {
-		return p.unload(handle)
-	}
-	return nil
+	_, err := p.replace(nil)
+	return err
 }
 
 func (p *plugin) closed() error {
 	return fmt.Errorf("plugin %q: %w: it is closed", p.code.Name, coprocess.ErrNotReady)
 }
 
-// begin returns the handle to call, and ends a turn of a serial plugin.
-func (p *plugin) begin(ctx context.Context) (handle int64, end func(), err error) {
-	end = noEnd
-	if p.turn != nil {
-		select {
-		case p.turn <- struct{}{}:
-			end = func() { <-p.turn }
-		case <-ctx.Done():
-			return 0, nil, fmt.Errorf("plugin %q runs one call at a time: %w: %w", p.code.Name, coprocess.ErrBusy, ctx.Err())
-		}
+// visit is one call of a plugin: its turn, when calls come one after the
+// other, and the version that it runs on.
+type visit struct {
+	plugin  *plugin
+	version *version
+	turn    bool
+}
+
+// takeTurn waits for the turn of a serial plugin. It comes before the place
+// among the calls in flight, which others need meanwhile.
+func (v *visit) takeTurn(ctx context.Context) error {
+	p := v.plugin
+	if p.turn == nil {
+		return nil
 	}
-	handle = p.handle.Load()
-	if handle == 0 {
-		end()
-		return 0, nil, p.closed()
+	select {
+	case p.turn <- struct{}{}:
+		v.turn = true
+		return nil
+	case <-ctx.Done():
 	}
-	return handle, end, nil
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: it runs one call at a time (krait.serial)", coprocess.ErrBusy)
+	}
+	return ctx.Err()
+}
+
+func (v *visit) endTurn() {
+	if v.turn {
+		v.turn = false
+		<-v.plugin.turn
+	}
+}
+
+// begin takes the current version.
+func (v *visit) begin() error {
+	p := v.plugin
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return p.closed()
+	}
+	v.version = p.current
+	v.version.calls++
+	return nil
+}
+
+// end gives the version back, and frees it when it was replaced meanwhile and
+// this was its last call. The call still has its place, so the interpreter is
+// there.
+func (v *visit) end() {
+	p := v.plugin
+	p.mu.Lock()
+	v.version.calls--
+	last := v.version.retired && v.version.calls == 0
+	p.mu.Unlock()
+	if last {
+		p.unload(v.version.handle)
+	}
+	v.endTurn()
+}
+
+// unload frees code that nothing calls any more.
+func (p *plugin) unload(handle int64) {
+	c := C.krait_call_new()
+	if c == nil {
+		return // out of memory: the code stays
+	}
+	defer C.krait_call_free(c)
+	C.krait_unload(c, C.longlong(handle))
+	if err := goError(&c.error); err != nil {
+		p.runtime.config.Logger.Warn("replaced plugin code stays in memory", "bundle", p.code.Name, "error", err)
+	}
+}
+
+// visitPlugin runs one call of p within its time limit.
+func visitPlugin[T any](ctx context.Context, p *plugin, run func(*C.struct_krait_call, C.longlong), read func(*C.struct_krait_call) (T, error)) (T, error) {
+	var none T
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	v := &visit{plugin: p}
+	if err := v.takeTurn(ctx); err != nil {
+		return none, err
+	}
+	began := false
+	value, err := invoke(ctx, p.runtime, job[T]{
+		begin: func() error {
+			err := v.begin()
+			began = err == nil
+			return err
+		},
+		run:  func(c *C.struct_krait_call) { run(c, C.longlong(v.version.handle)) },
+		read: read,
+		end:  v.end,
+	})
+	if !began {
+		v.endTurn()
+	}
+	return value, err
 }
 
 // Dispatch runs the hook obj.HookName.
@@ -169,20 +275,13 @@ func (p *plugin) dispatch(ctx context.Context, obj *coprocesspb.Object) (*coproc
 	if len(message) > math.MaxInt32 {
 		return nil, fmt.Errorf("the message has %d bytes; the wire format carries at most 2 GiB", len(message))
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	handle, end, err := p.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
 	hook, requestID := obj.GetHookName(), coprocess.RequestID(ctx)
-	run := func(c *C.struct_krait_call) {
-		C.krait_dispatch(c, C.longlong(handle), cBytes(hook), cBytes(requestID), C.struct_CoProcessMessage{
+	return visitPlugin(ctx, p, func(c *C.struct_krait_call, handle C.longlong) {
+		C.krait_dispatch(c, handle, cBytes(hook), cBytes(requestID), C.struct_CoProcessMessage{
 			p_data: unsafe.Pointer(unsafe.SliceData(message)),
 			length: C.int(len(message)),
 		})
-	}
-	return invoke(ctx, p.runtime, job[*coprocesspb.Object]{run: run, read: readObject, end: end})
+	}, readObject)
 }
 
 func readObject(c *C.struct_krait_call) (*coprocesspb.Object, error) {
@@ -201,17 +300,10 @@ func (p *plugin) DispatchEvent(ctx context.Context, event []byte) error {
 	if err := json.Unmarshal(event, &envelope); err != nil {
 		return fmt.Errorf("event for bundle %q: %w", p.code.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	handle, end, err := p.begin(ctx)
-	if err != nil {
-		return err
-	}
 	name := envelope.HandlerName
-	run := func(c *C.struct_krait_call) {
-		C.krait_dispatch_event(c, C.longlong(handle), cBytes(name), cBytes(event))
-	}
-	_, err = invoke(ctx, p.runtime, job[struct{}]{run: run, read: noReply, end: end})
+	_, err := visitPlugin[struct{}](ctx, p, func(c *C.struct_krait_call, handle C.longlong) {
+		C.krait_dispatch_event(c, handle, cBytes(name), cBytes(event))
+	}, nil)
 	if err != nil {
 		return fmt.Errorf("event function %q of bundle %q: %w", name, p.code.Name, err)
 	}
@@ -227,7 +319,7 @@ func (r *Runtime) askVersions() (Versions, error) {
 		err := json.Unmarshal(reply(c), &v)
 		return v, err
 	}
-	versions, err := invoke(ctx, r, job[Versions]{run: run, read: read, end: noEnd})
+	versions, err := invoke(ctx, r, job[Versions]{run: run, read: read})
 	if err != nil {
 		return versions, fmt.Errorf("ask Python for its versions: %w", err)
 	}

@@ -1,0 +1,229 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/bridge"
+	"github.com/krait-gateway/krait/coprocesspb"
+)
+
+func TestDispatch(t *testing.T) {
+	p := load(t, "hooks")
+	t.Run("three arguments: the request changes", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			got, err := p.Dispatch(t.Context(), object("AddHeader"))
+			if assert.NoError(t, err) {
+				assert.Equal(t, map[string]string{"X-Plugin": "krait"}, got.Request.SetHeaders)
+				assert.EqualValues(t, -1, got.Request.ReturnOverrides.ResponseCode)
+				assert.Equal(t, []byte("hello"), got.Request.RawBody)
+			}
+		})
+	})
+	t.Run("four arguments: session and metadata change", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			got, err := p.Dispatch(t.Context(), object("Authenticate"))
+			if assert.NoError(t, err) {
+				assert.Equal(t, "a-token", got.Metadata["token"])
+				assert.InEpsilon(t, 1000.0, got.Session.Rate, 0)
+			}
+		})
+	})
+	t.Run("five arguments: the response changes, bytes survive", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			obj := object("Respond")
+			obj.HookType = coprocesspb.HookType_Response
+			obj.Response = &coprocesspb.ResponseObject{StatusCode: 200, RawBody: []byte{1, 0, 2}}
+			got, err := p.Dispatch(t.Context(), obj)
+			if assert.NoError(t, err) {
+				assert.Equal(t, []byte{1, 0, 2, 0, 0xff}, got.Response.RawBody)
+				assert.Equal(t, "yes", got.Response.Headers["X-Response"])
+			}
+		})
+	})
+	t.Run("the message given is not changed", func(t *testing.T) {
+		obj := object("AddHeader")
+		before := obj.CloneVT()
+		_, err := p.Dispatch(t.Context(), obj)
+		require.NoError(t, err)
+		require.True(t, before.EqualVT(obj))
+	})
+	t.Run("a body of 10 MB comes back whole", func(t *testing.T) {
+		obj := object("AddHeader")
+		obj.Request.RawBody = make([]byte, 10<<20)
+		obj.Request.RawBody[5] = 7
+		got, err := p.Dispatch(t.Context(), obj)
+		require.NoError(t, err)
+		require.Equal(t, obj.Request.RawBody, got.Request.RawBody)
+	})
+}
+
+func TestDispatchErrors(t *testing.T) {
+	p := load(t, "hooks")
+	t.Run("an exception brings type, message and traceback with its cause", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			_, err := p.Dispatch(t.Context(), object("Raise"))
+			assert.ErrorIs(t, err, coprocess.ErrHook)
+			var pyErr *bridge.PyError
+			if assert.ErrorAs(t, err, &pyErr) {
+				assert.Equal(t, "ValueError", pyErr.Type)
+				assert.Equal(t, "this hook fails", pyErr.Message)
+				assert.Contains(t, pyErr.Trace, "middleware.py")
+				assert.Contains(t, pyErr.Trace, "KeyError: 'missing'")
+				assert.NotContains(t, err.Error(), "\n")
+			}
+		})
+	})
+	for hook, wantType := range map[string]string{
+		"Exit": "SystemExit", "Recurse": "RecursionError", "ReturnNumber": "HookResultError",
+	} {
+		t.Run(hook+" is an error of its request only", func(t *testing.T) {
+			aloneAndTogether(t, func(t *testing.T) {
+				_, err := p.Dispatch(t.Context(), object(hook))
+				assert.ErrorIs(t, err, coprocess.ErrHook)
+				var pyErr *bridge.PyError
+				if assert.ErrorAs(t, err, &pyErr) {
+					assert.Equal(t, wantType, pyErr.Type)
+				}
+				_, err = p.Dispatch(t.Context(), object("AddHeader"))
+				assert.NoError(t, err)
+			})
+		})
+	}
+	t.Run("a hook that is not defined", func(t *testing.T) {
+		_, err := p.Dispatch(t.Context(), object("Absent"))
+		require.ErrorIs(t, err, coprocess.ErrHookNotFound)
+	})
+	t.Run("text that is not UTF-8 is an error, not a crash", func(t *testing.T) {
+		obj := object("AddHeader")
+		obj.Request.Headers["X-Bad"] = "\xff"
+		_, err := p.Dispatch(t.Context(), obj)
+		require.ErrorIs(t, err, coprocess.ErrHook)
+	})
+	t.Run("an empty message", func(t *testing.T) {
+		_, err := p.Dispatch(t.Context(), &coprocesspb.Object{})
+		require.ErrorIs(t, err, coprocess.ErrHookNotFound)
+	})
+}
+
+func sleeper(hook string, d time.Duration) *coprocesspb.Object {
+	obj := object(hook)
+	obj.Request.Params["seconds"] = strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	return obj
+}
+
+// The claim is that calls are not serialised: one after the other they would
+// take 3.2 s. The bound leaves room for a loaded machine.
+func TestHooksThatSleepRunSideBySide(t *testing.T) {
+	p := load(t, "hooks")
+	for _, hook := range []string{"Sleep", "AsyncSleep"} {
+		t.Run(hook, func(t *testing.T) {
+			begin := time.Now()
+			var group sync.WaitGroup
+			for range 64 {
+				group.Go(func() {
+					_, err := p.Dispatch(t.Context(), sleeper(hook, 50*time.Millisecond))
+					assert.NoError(t, err)
+				})
+			}
+			group.Wait()
+			t.Logf("64 hooks of 50 ms took %s", time.Since(begin))
+			require.Less(t, time.Since(begin), 500*time.Millisecond)
+		})
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	for _, hook := range []string{"Spin", "Sleep", "AsyncSleep"} {
+		t.Run(hook+": the caller is free at its time limit, and so is the place afterwards", func(t *testing.T) {
+			p := load(t, "hooks", func(c *coprocess.Code) { c.Timeout, c.Serial = 100*time.Millisecond, true })
+			begin := time.Now()
+			_, err := p.Dispatch(t.Context(), sleeper(hook, 700*time.Millisecond))
+			require.ErrorIs(t, err, coprocess.ErrTimeout)
+			require.Less(t, time.Since(begin), 600*time.Millisecond)
+			// Serial: the next call can only run once the overdue one has ended.
+			require.Eventually(t, func() bool {
+				_, err := p.Dispatch(t.Context(), object("AddHeader"))
+				return err == nil
+			}, 10*time.Second, 10*time.Millisecond)
+		})
+	}
+	t.Run("a caller that goes away gets its context's error at once", func(t *testing.T) {
+		p := load(t, "hooks")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		_, err := p.Dispatch(ctx, sleeper("Sleep", 300*time.Millisecond))
+		require.ErrorIs(t, err, context.Canceled)
+	})
+	t.Run("a serial plugin that is occupied is busy", func(t *testing.T) {
+		p := load(t, "hooks", func(c *coprocess.Code) { c.Timeout, c.Serial = 200*time.Millisecond, true })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = p.Dispatch(ctx, sleeper("Sleep", time.Second)) })
+		require.Eventually(t, func() bool {
+			_, err := p.Dispatch(t.Context(), object("AddHeader"))
+			return errors.Is(err, coprocess.ErrBusy)
+		}, 5*time.Second, time.Millisecond)
+		group.Wait()
+	})
+}
+
+func TestHostCalls(t *testing.T) {
+	p := load(t, "hooks")
+	t.Run("store_data and get_data keep NUL bytes", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			got, err := p.Dispatch(t.Context(), object("Store"))
+			if assert.NoError(t, err) {
+				assert.Equal(t, []byte("a\x00b\xff"), got.Request.RawBody)
+			}
+		})
+	})
+	t.Run("the exported C functions answer ctypes", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			got, err := p.Dispatch(t.Context(), object("StoreWithCtypes"))
+			if assert.NoError(t, err) {
+				assert.Equal(t, "value of ctypes|", string(got.Request.RawBody))
+			}
+		})
+		assert.Contains(t, host.fired(), "FromCtypes=payload")
+		lines := host.logged("logged by ctypes")
+		require.NotEmpty(t, lines)
+		require.Equal(t, "warning", lines[0].level)
+	})
+	t.Run("log, events and print carry where they come from", func(t *testing.T) {
+		ctx := coprocess.WithRequestID(t.Context(), "request-1")
+		_, err := p.Dispatch(ctx, object("Log"))
+		require.NoError(t, err)
+		want := coprocess.Origin{RequestID: "request-1", APIID: "api-1", Bundle: "hooks.zip", Hook: "Log"}
+		require.Contains(t, host.logged("a message"), logLine{want, "warning", "a message"})
+		require.Contains(t, host.logged("printed"), logLine{want, "info", "printed"})
+		require.Contains(t, host.fired(), "Fired=by the hook")
+	})
+	t.Run("an event reaches its function", func(t *testing.T) {
+		err := p.DispatchEvent(t.Context(), []byte(`{"message":{"Event":"AuthFailure"},"handler_name":"OnEvent","spec":{"APIID":"api-7"}}`))
+		require.NoError(t, err)
+		require.NotEmpty(t, host.logged("event AuthFailure of api-7"))
+		require.ErrorIs(t, p.DispatchEvent(t.Context(), []byte(`{"handler_name":"Absent","spec":{}}`)), coprocess.ErrHookNotFound)
+		require.Error(t, p.DispatchEvent(t.Context(), []byte(`no JSON`)))
+	})
+	t.Run("a thread that a plugin started runs between requests", func(t *testing.T) {
+		count := func() int {
+			got, err := p.Dispatch(t.Context(), object("CountThread"))
+			require.NoError(t, err)
+			n, err := strconv.Atoi(got.Request.SetHeaders["X-Background"])
+			require.NoError(t, err)
+			return n
+		}
+		first := count()
+		require.Eventually(t, func() bool { return count() > first }, 5*time.Second, time.Millisecond)
+	})
+}

@@ -1,0 +1,135 @@
+package bridge_test
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/bridge"
+)
+
+// write makes a bundle directory of one middleware.py.
+func write(t *testing.T, dir, source string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "middleware.py"), []byte(source), 0o600))
+}
+
+func hookSetting(value string) string {
+	return "from tyk.decorators import *\n@Hook\ndef H(request, session, spec):\n    request.add_header('X-Value', '" + value + "')\n    return request, session\n"
+}
+
+func TestLoadFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		source string
+		hooks  []string
+		kind   error
+		want   string
+	}{
+		"a syntax error names file and line": {"def broken(:\n", nil, coprocess.ErrHook, "SyntaxError"},
+		"an import that fails":               {"import no_such_module\n", nil, coprocess.ErrHook, "no_such_module"},
+		"an exception at import":             {"raise RuntimeError('at import')\n", nil, coprocess.ErrHook, "at import"},
+		"sys.exit at import":                 {"import sys\nsys.exit(1)\n", nil, coprocess.ErrHook, "SystemExit"},
+		"a hook that is not defined":         {hookSetting("1"), []string{"Missing"}, coprocess.ErrHookNotFound, "Missing"},
+		"an empty file that should define":   {"", []string{"Missing"}, coprocess.ErrHookNotFound, "Missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, c.source)
+			_, err := python.Load(t.Context(), coprocess.Code{Name: "faulty.zip", Dir: dir, Entry: "middleware.py", Hooks: c.hooks})
+			require.ErrorIs(t, err, c.kind)
+			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, `"faulty.zip"`)
+		})
+	}
+	t.Run("a file that is missing", func(t *testing.T) {
+		_, err := python.Load(t.Context(), coprocess.Code{Name: "x", Dir: t.TempDir(), Entry: "middleware.py"})
+		require.Error(t, err)
+	})
+	t.Run("no entry file", func(t *testing.T) {
+		_, err := python.Load(t.Context(), coprocess.Code{Name: "x", Dir: t.TempDir()})
+		require.ErrorContains(t, err, "middleware.py")
+	})
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, hookSetting("1"))
+	p, err := python.Load(t.Context(), coprocess.Code{Name: "r.zip", Dir: dir, Entry: "middleware.py", Hooks: []string{"H"}})
+	require.NoError(t, err)
+	value := func() string {
+		got, err := p.Dispatch(t.Context(), object("H"))
+		require.NoError(t, err)
+		return got.Request.SetHeaders["X-Value"]
+	}
+	require.Equal(t, "1", value())
+	write(t, dir, hookSetting("2"))
+	require.NoError(t, p.Reload(t.Context()))
+	require.Equal(t, "2", value())
+	write(t, dir, "def broken(:")
+	require.Error(t, p.Reload(t.Context()))
+	require.Equal(t, "2", value(), "the old code stays in service")
+	require.NoError(t, p.Close())
+	require.NoError(t, p.Close(), "closing again does nothing")
+	_, err = p.Dispatch(t.Context(), object("H"))
+	require.ErrorIs(t, err, coprocess.ErrNotReady)
+	require.ErrorIs(t, p.Reload(t.Context()), coprocess.ErrNotReady)
+}
+
+func TestCallsRaceReloadAndClose(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, hookSetting("1"))
+	p, err := python.Load(t.Context(), coprocess.Code{Name: "race.zip", Dir: dir, Entry: "middleware.py"})
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for {
+				_, err := p.Dispatch(t.Context(), object("H"))
+				if err != nil {
+					// Close came in between: not ready before the call, or
+					// no such code inside of it.
+					assert.ErrorIs(t, err, coprocess.ErrNotReady)
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		require.NoError(t, p.Reload(t.Context()))
+	}
+	require.NoError(t, p.Close())
+	group.Wait()
+}
+
+func TestTwoBundlesDoNotSeeEachOther(t *testing.T) {
+	var plugins []coprocess.Plugin
+	for _, value := range []string{"one", "two"} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "helper.py"), []byte("VALUE = '"+value+"'\n"), 0o600))
+		write(t, dir, "from tyk.decorators import *\n@Hook\ndef H(request, session, spec):\n    import helper\n    request.add_header('X-Value', helper.VALUE)\n    return request, session\n")
+		p, err := python.Load(t.Context(), coprocess.Code{Name: "same.zip", Dir: dir, Entry: "middleware.py"})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, p.Close()) })
+		plugins = append(plugins, p)
+	}
+	for i, want := range []string{"one", "two"} {
+		got, err := plugins[i].Dispatch(t.Context(), object("H"))
+		require.NoError(t, err)
+		require.Equal(t, want, got.Request.SetHeaders["X-Value"])
+	}
+}
+
+func TestVersions(t *testing.T) {
+	v := python.Versions()
+	require.NotEmpty(t, v.Python)
+	require.NotEmpty(t, v.Protobuf)
+	require.Contains(t, []string{"upb", "cpp", "python"}, v.Backend)
+	require.NotEmpty(t, v.Path)
+	require.FileExists(t, v.Library)
+	require.Equal(t, bridge.StateReady, python.State())
+}

@@ -1,0 +1,55 @@
+// Command krait is an API gateway that runs Python middleware, and the tools
+// around it: building bundles and finding out what is wrong.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker (make build).
+var version = "development"
+
+// commandLine is what krait understands.
+type commandLine struct {
+	Gateway gatewayCommand `cmd:"" help:"Run the gateway."`
+	Bundle  bundleCommand  `cmd:"" help:"Build, verify and inspect plugin bundles."`
+	Doctor  doctorCommand  `cmd:"" help:"Say which Python is used and why, and everything that is wrong with a configuration."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+func main() {
+	var line commandLine
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	parsed := kong.Parse(&line,
+		kong.Name("krait"),
+		kong.Description("An API gateway that runs Python middleware bundles."),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	err := parsed.Run()
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "krait:", oneLine(err))
+		os.Exit(1)
+	}
+}
+
+// oneLine joins what a joined error spreads over several lines.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run() error {
+	_, err := fmt.Println("krait", version)
+	return err
+}
