@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+import traceback
+
+import pytest
+
+from coprocess_object_pb2 import Object
+from tyk._errors import HookTimeout
+
+HEADER = "import asyncio\nfrom gateway import TykGateway as tyk\n"
+
+
+def test_a_coroutine_hook_runs_to_its_end(load):
+    bundle = load(
+        HEADER
+        + """
+@Hook
+async def MyHook(request, session, metadata, spec):
+    await asyncio.sleep(0)
+    request.add_header("A", "1")
+    metadata["token"] = "t"
+    return request, session, metadata
+""",
+        ["MyHook"],
+    )
+    result = bundle.call(hook_type="CustomKeyCheck")
+    assert result.request.set_headers["A"] == "1"
+    assert result.metadata["token"] == "t"
+
+
+def test_many_coroutine_hooks_run_at_a_time_on_one_thread(load, host):
+    bundle = load(
+        HEADER
+        + """
+import threading
+waiting = 0
+everyone = None
+threads = set()
+@Hook
+async def MyHook(request, session, spec):
+    global waiting, everyone
+    everyone = everyone or asyncio.Event()
+    threads.add(threading.current_thread().name)
+    waiting += 1
+    if waiting == 32:
+        everyone.set()
+    await asyncio.wait_for(everyone.wait(), 20)
+    tyk.log("from " + request.object.url)
+    request.add_header("threads", str(len(threads)))
+"""
+    )
+    results = []
+
+    def work(number):
+        message = Object()
+        message.request.url = f"/{number}"
+        results.append(bundle.call(message=message, request_id=f"/{number}"))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {result.request.set_headers["threads"] for result in results} == {"1"}
+    assert len(host.lines) == 32
+    assert all(line[1] == "from " + line[2] and line[4:] == ("bundle.zip", "MyHook") for line in host.lines)
+
+
+def test_an_exception_keeps_its_traceback(load):
+    bundle = load(
+        HEADER
+        + """
+async def deeper():
+    raise LookupError("deep")
+@Hook
+async def MyHook(request, session, spec):
+    await deeper()
+"""
+    )
+    with pytest.raises(LookupError) as caught:
+        bundle.call()
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-2:] == ["MyHook", "deeper"]
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "asyncio.CancelledError"])
+def test_the_loop_survives_what_would_end_it(load, error):
+    bundle = load(
+        HEADER
+        + f"""
+@Hook
+async def Bad(request, session, spec):
+    raise {error}("x")
+@Hook
+async def Background(request, session, spec):
+    async def fail():
+        raise {error}("x")
+    asyncio.get_running_loop().create_task(fail())
+    await asyncio.sleep(0.01)
+@Hook
+async def Good(request, session, spec):
+    request.add_header("A", "1")
+"""
+    )
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        bundle.call("Bad")
+    assert type(caught.value).__name__ == error.split(".")[-1]
+    bundle.call("Background")
+    assert bundle.call("Good").request.set_headers["A"] == "1"
+
+
+def test_a_function_that_returns_a_coroutine_counts_as_one(load):
+    bundle = load(
+        """
+        async def work(request):
+            request.add_header("A", "1")
+        @Hook
+        def MyHook(request, session, spec):
+            return work(request)
+        """
+    )
+    assert bundle.call().request.set_headers["A"] == "1"
+
+
+def raise_in(thread, error):
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
+
+
+def test_a_timeout_in_the_waiting_thread_cancels_the_coroutine(load):
+    bundle = load(
+        HEADER
+        + """
+import threading
+started, cancelled = threading.Event(), threading.Event()
+@Hook
+async def MyHook(request, session, spec):
+    try:
+        started.set()
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+@Hook
+def Started(request, session, spec):
+    assert started.wait(20)
+@Hook
+def Cancelled(request, session, spec):
+    assert cancelled.wait(20)
+"""
+    )
+    raised = []
+
+    def work():
+        try:
+            bundle.call()
+        except BaseException as error:
+            raised.append(type(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    bundle.call("Started")
+    begin = time.monotonic()
+    raise_in(thread, HookTimeout)
+    thread.join(20)
+    assert raised == [HookTimeout]
+    assert time.monotonic() - begin < 5
+    bundle.call("Cancelled")
+
+
+def test_a_timeout_ends_a_spinning_hook(load):
+    bundle = load(
+        """
+        import threading
+        started = threading.Event()
+        @Hook
+        def MyHook(request, session, spec):
+            started.set()
+            while True:
+                pass
+        @Hook
+        def Started(request, session, spec):
+            assert started.wait(20)
+        """
+    )
+    raised = []
+
+    def work():
+        try:
+            bundle.call()
+        except HookTimeout as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    bundle.call("Started")
+    raise_in(thread, HookTimeout)
+    thread.join(20)
+    assert len(raised) == 1
+
+
+def test_event_handlers(load, host):
+    bundle = load(
+        HEADER
+        + """
+@Event
+def Plain(event, spec):
+    tyk.log(f"{event.message['Event']} {event.handler_name} {spec['APIID']}")
+@Event
+async def Coroutine(event, spec):
+    await asyncio.sleep(0)
+    tyk.log("awaited " + event.message["Event"])
+    return "dropped"
+@Event
+def Failing(event, spec):
+    raise ValueError("bad event")
+""",
+        events=["Plain", "Coroutine", "Failing"],
+    )
+    payload = '{"message": {"Event": "AuthFailure"}, "handler_name": "Plain", "spec": {"APIID": "7", "OrgID": "o"}}'
+    bundle.event("Plain", payload)
+    bundle.event("Coroutine", payload)
+    assert host.lines == [
+        ("info", "AuthFailure Plain 7", "", "7", "bundle.zip", "Plain"),
+        ("info", "awaited AuthFailure", "", "7", "bundle.zip", "Coroutine"),
+    ]
+    with pytest.raises(ValueError, match="bad event"):
+        bundle.event("Failing", payload)
+    with pytest.raises(LookupError, match='event handler "Nothing" is not defined'):
+        bundle.event("Nothing", payload)
+    with pytest.raises(ValueError, match="JSON object"):
+        bundle.event("Plain", "[1]")
+    bundle.event("Coroutine", '{"message": {"Event": "x"}, "spec": null}')

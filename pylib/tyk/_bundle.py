@@ -1,0 +1,77 @@
+"""A loaded bundle: its modules and what can be called in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tyk import _hooks
+from tyk._errors import HookNotFoundError, missing_text
+from tyk._hooks import Handler
+from tyk._imports import Namespace
+from tyk._loop import LoopThread
+from tyk._origin import ORIGIN, Origin
+from tyk._output import finish
+
+
+class Bundle:
+    """One load of a bundle's code; immutable once loaded."""
+
+    __slots__ = ("_events", "_hooks", "_space", "name")
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        directory: str,
+        entry: str,
+        hooks: Sequence[str],
+        events: Sequence[str],
+        path: Sequence[str],
+        loop: LoopThread,
+    ) -> None:
+        """Import the code and look up everything in ``hooks`` and ``events``.
+
+        Raises:
+            HookNotFoundError: it does not define all of them.
+            HookSignatureError: some take a wrong number of arguments.
+            BaseException: whatever the code raised.
+        """
+        self.name = name
+        self._space = Namespace(number, directory, entry, path)
+        origin = Origin(bundle=name)
+        token = ORIGIN.set(origin)
+        try:
+            module = self._space.load()
+            self._hooks, self._events = _hooks.find(module, hooks, events, loop)
+        except BaseException:
+            self._space.close()
+            raise
+        finally:
+            ORIGIN.reset(token)
+            finish(origin)
+
+    def hook(self, name: str) -> Handler:
+        """Return the hook ``name``.
+
+        Raises:
+            HookNotFoundError: there is none.
+        """
+        handler = self._hooks.get(name)
+        if handler is None:
+            raise HookNotFoundError(f"bundle {self.name!r}: " + missing_text("hook", name, self._hooks))
+        return handler
+
+    def event(self, name: str) -> Handler:
+        """Return the event handler ``name``.
+
+        Raises:
+            HookNotFoundError: there is none.
+        """
+        handler = self._events.get(name)
+        if handler is None:
+            raise HookNotFoundError(f"bundle {self.name!r}: " + missing_text("event handler", name, self._events))
+        return handler
+
+    def close(self) -> None:
+        """Drop the modules; calls in flight keep their code."""
+        self._space.close()

@@ -1,0 +1,71 @@
+"""Exceptions as text for logs: what plugin authors need, without our frames."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from types import CodeType
+
+from tyk._errors import HookTimeout, PluginError
+
+_PACKAGE = re.compile(r"_krait_bundle_\d+\.")
+
+
+def _own_prefix(code: CodeType) -> str:
+    name = code.co_filename
+    return name[: len(name) - len("describe.py")]
+
+
+def describe(error: BaseException) -> tuple[str, str, str]:
+    """Return the type, a one-line message and the full traceback of ``error``.
+
+    Frames of this runtime and of importlib are left out unless there are no
+    others. It never raises.
+    """
+    name = type(error).__name__
+    try:
+        name = _type_name(type(error))
+        message = _PACKAGE.sub("", " ".join(_message(error).split()))
+    except Exception as inner:  # noqa: BLE001 (a plugin's __str__ may do anything)
+        message = f"(its message raised {type(inner).__name__})"
+    try:
+        text = _PACKAGE.sub("", _traceback(error))
+    except Exception as inner:  # noqa: BLE001
+        text = f"{name}: {message}\n(its traceback raised {type(inner).__name__})"
+    return name, message, text
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    if kind.__module__ in ("builtins", "__main__") or issubclass(kind, (PluginError, HookTimeout)):
+        return kind.__qualname__
+    return _PACKAGE.sub("", f"{kind.__module__}.{kind.__qualname__}")
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.msg} ({error.filename}, line {error.lineno})"
+    if isinstance(error, HookTimeout):
+        return "the time limit has passed"
+    return str(error)
+
+
+def _traceback(error: BaseException) -> str:
+    rendered = traceback.TracebackException.from_exception(error)
+    todo, seen = [rendered], {id(rendered)}
+    while todo:
+        one = todo.pop()
+        frames = [frame for frame in one.stack if not _is_internal(frame.filename)]
+        if frames or isinstance(error, PluginError):
+            one.stack[:] = frames
+        for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                todo.append(other)
+    return "".join(rendered.format()).rstrip("\n")
+
+
+def _is_internal(filename: str) -> bool:
+    return filename.startswith((_OWN, "<frozen importlib"))
+
+
+_OWN = _own_prefix(_own_prefix.__code__)

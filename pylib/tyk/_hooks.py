@@ -1,0 +1,262 @@
+"""Hooks of a bundle: finding them, calling them, applying what they return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from types import CoroutineType, FunctionType, MethodType, ModuleType
+from typing import Any, Callable, NoReturn
+
+import coprocess_common_pb2 as common
+from coprocess_mini_request_object_pb2 import MiniRequestObject
+from coprocess_object_pb2 import Object
+from coprocess_response_object_pb2 import ResponseObject
+from coprocess_session_state_pb2 import SessionState
+from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, missing_text
+from tyk._loop import LoopThread
+from tyk.request import TykCoProcessRequest
+
+_ARITIES = {
+    "Hook": (3, 4, 5),
+    "Pre": (3,),
+    "Post": (3,),
+    "PostKeyAuth": (3,),
+    "CustomKeyCheck": (4,),
+    "Event": (2,),
+}
+_ARGUMENTS = {
+    2: "(event, spec)",
+    3: "(request, session, spec)",
+    4: "(request, session, metadata, spec)",
+    5: "(request, response, session, metadata, spec)",
+}
+# In these hooks Object.metadata stands alone; in the others it is the session's.
+_OWN_METADATA = frozenset({common.Unknown, common.Pre, common.CustomKeyCheck})
+
+
+class Handler:
+    """A decorated function of a bundle, ready to be called."""
+
+    __slots__ = ("_arity", "_function", "_loop", "name", "where")
+
+    def __init__(self, name: str, function: Callable[..., Any], arity: int, loop: LoopThread) -> None:
+        self.name = name
+        self.where = _where(function)
+        self._function = function
+        self._arity = arity
+        self._loop = loop
+
+    def call_event(self, event: object, spec: Mapping[str, str]) -> None:
+        """Run an event handler to its end; what it returns is dropped."""
+        result = self._function(event, spec)
+        if type(result) is CoroutineType:
+            self._loop.run(result)
+
+    def call(self, message: Object, spec: dict[str, str]) -> None:
+        """Run a hook on ``message`` and leave its changes there."""
+        wire = message.request
+        request = TykCoProcessRequest(wire)
+        session = message.session
+        own_metadata = message.hook_type in _OWN_METADATA
+        metadata: Any = None
+        response = None
+        if self._arity == 3:
+            result = self._function(request, session, spec)
+        else:
+            metadata = message.metadata if own_metadata else session.metadata
+            if self._arity == 4:
+                result = self._function(request, session, metadata, spec)
+            else:
+                response = message.response
+                result = self._function(request, response, session, metadata, spec)
+        if type(result) is CoroutineType:
+            result = self._loop.run(result)
+
+        values: Sequence[Any] = result if type(result) in (tuple, list) else (result,)
+        if len(values) > 5:
+            self._refuse(f"a {type(result).__name__} of {len(values)} values")
+        new = _Returned()
+        for value in values:
+            if value is None or value is request or value is session or value is spec or value is response:
+                continue
+            if value is metadata:
+                new.live_metadata = True
+            elif not new.take(value):
+                self._refuse(_shown(value))
+        if request.object is not wire:
+            new.take(request)
+        if new.anything:
+            new.check_metadata(self)
+            new.apply(message, metadata, own_metadata)
+        if not own_metadata:
+            _copy_metadata(message.session.metadata, message.metadata)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise HookResultError(
+            f'hook "{self.name}" ({self.where}) returned {what}; '
+            "it can return the request, session, metadata and response, or None after changing them in place"
+        )
+
+
+class _Returned:
+    """What a hook returned in place of what it was given."""
+
+    __slots__ = ("anything", "live_metadata", "metadata", "request", "response", "session")
+
+    def __init__(self) -> None:
+        self.anything = False
+        self.live_metadata = False
+        self.metadata: dict[Any, Any] | None = None
+        self.request: MiniRequestObject | None = None
+        self.response: ResponseObject | None = None
+        self.session: SessionState | None = None
+
+    def take(self, value: Any) -> bool:
+        """Note ``value`` by its type; False when no hook can return it."""
+        if isinstance(value, TykCoProcessRequest):
+            value = value.object
+        if isinstance(value, MiniRequestObject):
+            self.request = value
+        elif isinstance(value, SessionState):
+            self.session = value
+        elif isinstance(value, ResponseObject):
+            self.response = value
+        elif isinstance(value, Mapping):
+            self.metadata = dict(value)
+        else:
+            return False
+        self.anything = True
+        return True
+
+    def check_metadata(self, handler: Handler) -> None:
+        """Refuse metadata that is not text before anything is applied."""
+        for key, value in (self.metadata or {}).items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise HookResultError(
+                    f'hook "{handler.name}" ({handler.where}) returned metadata in which {key!r} is '
+                    f"{type(value).__name__}; keys and values are str"
+                )
+
+    def apply(self, message: Object, metadata: Any, own_metadata: bool) -> None:
+        """Put everything into ``message``."""
+        changed = None
+        if self.live_metadata and self.session is not None and not own_metadata:
+            # The map lives in the session that is replaced now.
+            changed = dict(metadata)
+        if self.request is not None:
+            message.request.CopyFrom(self.request)
+        if self.response is not None:
+            message.response.CopyFrom(self.response)
+        if self.session is not None and self.session is not message.session:
+            message.session.CopyFrom(self.session)
+            if changed:
+                message.session.metadata.update(changed)
+        if self.metadata is not None:
+            _copy_metadata(self.metadata, message.metadata if own_metadata else message.session.metadata)
+
+
+def _copy_metadata(source: Mapping[str, str], target: Any) -> None:
+    if not len(source) and not len(target):
+        return
+    wanted = dict(source)
+    if wanted != dict(target):
+        target.clear()
+        target.update(wanted)
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 (a plugin's __repr__ may do anything)
+        return f"a {type(value).__name__}"
+    return f"a {type(value).__name__}, {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def _where(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return f"{getattr(function, '__module__', '?')}"
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _arity(function: Callable[..., Any]) -> int | None:
+    """Count positional parameters; None when they cannot be counted.
+
+    The code object is asked, because a signature evaluates annotations.
+    """
+    inner = inspect.unwrap(function)
+    bound = 0
+    if isinstance(inner, MethodType):
+        inner, bound = inner.__func__, 1
+    if isinstance(inner, FunctionType):
+        code = inner.__code__
+        required = code.co_kwonlyargcount - len(inner.__kwdefaults__ or {})
+        if required > 0 or code.co_flags & inspect.CO_VARARGS:
+            return None
+        return code.co_argcount - bound
+    try:
+        parameters = inspect.signature(inner).parameters.values()
+    except (TypeError, ValueError, NameError):
+        return None
+    return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
+
+
+def _signature_fault(name: str, kind: str, function: Callable[..., Any], arity: int | None) -> str:
+    takes = "arguments that cannot be counted" if arity is None else f"{arity} argument{'' if arity == 1 else 's'}"
+    wanted = " or ".join(_ARGUMENTS[count] for count in _ARITIES[kind])
+    return f'{_where(function)}: function "{name}" takes {takes}; @{kind} functions are called with {wanted}'
+
+
+def find(
+    module: ModuleType, hooks: Iterable[str], events: Iterable[str], loop: LoopThread
+) -> tuple[dict[str, Handler], dict[str, Handler]]:
+    """Return the hooks and the event handlers that ``module`` has, by name.
+
+    Raises:
+        HookNotFoundError: some of ``hooks`` and ``events`` are not defined.
+        HookSignatureError: some take a wrong number of arguments.
+    """
+    found: dict[str, dict[str, Callable[..., Any]]] = {"hook": {}, "event handler": {}}
+    for attribute in (True, False):
+        for name, value in list(vars(module).items()):
+            marker = _marker(value)
+            if marker is not None:
+                table = found["event handler" if marker == "Event" else "hook"]
+                table.setdefault(name if attribute else getattr(value, "__name__", name), value)
+
+    handlers: dict[str, dict[str, Handler]] = {"hook": {}, "event handler": {}}
+    missing: list[str] = []
+    wrong: list[str] = []
+    for kind, wanted in (("hook", set(hooks)), ("event handler", set(events))):
+        for name, function in found[kind].items():
+            marker = _marker(function) or "Hook"
+            arity = _arity(function)
+            if arity in _ARITIES[marker]:
+                handlers[kind][name] = Handler(name, function, arity or 0, loop)
+            elif name in wanted:
+                wrong.append(_signature_fault(name, marker, function, arity))
+        for name in sorted(wanted - set(found[kind])):
+            note = _note(module, name, kind, found)
+            missing.append(missing_text(kind, name, found[kind], note))
+    if missing:
+        raise HookNotFoundError(f"{module.__file__}: " + "; ".join(missing + wrong))
+    if wrong:
+        raise HookSignatureError("; ".join(wrong))
+    return handlers["hook"], handlers["event handler"]
+
+
+def _marker(value: object) -> str | None:
+    # Modules and other objects may answer to any attribute.
+    marker = getattr(value, "__dict__", {}).get("__krait__") if callable(value) else None
+    if marker is None and isinstance(value, MethodType):
+        marker = value.__func__.__dict__.get("__krait__")
+    return marker if isinstance(marker, str) and marker in _ARITIES else None
+
+
+def _note(module: ModuleType, name: str, kind: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    other, decorator = ("event handler", "Hook") if kind == "hook" else ("hook", "Event")
+    if name in found[other]:
+        return f" (it is a{'n' if other[0] == 'e' else ''} {other}; decorate it with @{decorator})"
+    if callable(vars(module).get(name)):
+        return f" (the function lacks the @{decorator} decorator)"
+    return ""

@@ -1,0 +1,356 @@
+"""Imports of bundles: each bundle sees its own modules and nobody else's.
+
+Bundle N is the package ``_krait_bundle_N``. Its modules are executed with a
+``__builtins__`` of their own, whose ``__import__`` looks for absolute names
+inside the bundle before it asks Python. Nothing global is replaced: the one
+entry in ``sys.meta_path`` answers for names below those packages only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from types import CodeType, ModuleType
+from typing import Any
+
+from tyk._facades import FACADE_NAMES, Facades
+from tyk._names import STDLIB_NAMES, is_runtime_name
+
+PREFIX = "_krait_bundle_"
+_LEAF = ("__name__",)  # a fromlist that makes __import__ return the leaf
+_python_import = builtins.__import__
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles afresh every time: no .pyc is read or written."""
+
+    def __init__(self, space: Namespace, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._space = space
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = self._space.builtins
+        super().exec_module(module)
+
+
+class _BytecodeLoader(SourcelessFileLoader):
+    def __init__(self, space: Namespace, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._space = space
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = self._space.builtins
+        super().exec_module(module)
+
+
+class _BundleFinder:
+    """Finds modules below bundle packages, and no others."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[str, Namespace] = {}
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if not fullname.startswith(PREFIX):
+            return None
+        space = self._spaces.get(fullname.partition(".")[0])
+        return None if space is None else space.find_spec(fullname, path)
+
+    def add(self, space: Namespace) -> None:
+        self._spaces[space.package] = space
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def remove(self, space: Namespace) -> None:
+        self._spaces.pop(space.package, None)
+
+
+_finder = _BundleFinder()
+
+
+class Namespace:
+    """The modules of one bundle; safe for concurrent use."""
+
+    def __init__(self, number: int, directory: str, entry: str, path: Sequence[str]) -> None:
+        self.package = f"{PREFIX}{number}"
+        self.builtins = dict(vars(builtins))
+        self.builtins["__import__"] = self.import_
+        self._prefix = self.package + "."
+        self._entry_file = os.path.join(directory, entry)
+        stem = os.path.splitext(os.path.basename(entry))[0].replace(".", "_")
+        self._entry_name = self._prefix + stem
+        vendor = os.path.join(directory, "vendor")
+        found = [os.path.dirname(self._entry_file), directory, *([vendor] if os.path.isdir(vendor) else ()), *path]
+        self.path = list(dict.fromkeys(os.path.normpath(one) for one in found))
+        self._finders: dict[str, FileFinder] = {}
+        self._facades = Facades(self)
+        self._merged: dict[str, bool] = {}
+        self._lock = threading.Lock()
+        self._users = 0  # imports that run
+        self._closed = False
+        self._kept: dict[str, ModuleType] = {}  # the modules, once closed
+
+    # Life cycle
+
+    def load(self) -> ModuleType:
+        """Import the entry module; a failure leaves no modules behind."""
+        root = ModuleType(self.package, "A loaded plugin bundle.")
+        root.__path__ = self.path
+        root.__spec__ = ModuleSpec(self.package, None, is_package=True)
+        root.__spec__.submodule_search_locations = self.path
+        root.__dict__["__builtins__"] = self.builtins
+        sys.modules[self.package] = root
+        _finder.add(self)
+        try:
+            return self._python(self._entry_name, None, None, _LEAF, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Take the modules out of Python's tables; running code keeps them."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                if not self._users:
+                    self._detach()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Keep the modules in Python's tables, or put them there again.
+
+        Code that still runs after close() imports inside this.
+        """
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._closed and self._users == 1:
+                sys.modules.update(self._kept)
+                _finder.add(self)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._closed and not self._users:
+                self._detach()
+
+    def _detach(self) -> None:
+        _finder.remove(self)
+        names = [name for name in list(sys.modules) if name == self.package or name.startswith(self._prefix)]
+        self._kept = {name: sys.modules.pop(name) for name in names}
+        # Vendored packages (six, for one) add finders of their own.
+        for finder in list(sys.meta_path):
+            if _module_of(finder).startswith(self._prefix):
+                sys.meta_path.remove(finder)
+
+    # Finding
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
+        """Find a module below this package; ``path`` is its parent's."""
+        if fullname == self._entry_name:
+            loader = _SourceLoader(self, fullname, self._entry_file)
+            return importlib.util.spec_from_file_location(fullname, self._entry_file, loader=loader)
+        portions: list[str] = []
+        for directory in self.path if path is None else path:
+            spec = self._finder_of(directory).find_spec(fullname)
+            if spec is None:
+                continue
+            if spec.loader is not None:
+                return spec
+            portions.extend(spec.submodule_search_locations or ())
+        if not portions:
+            return None
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = portions
+        return spec
+
+    def _finder_of(self, directory: str) -> FileFinder:
+        finder = self._finders.get(directory)
+        if finder is None:
+            finder = FileFinder(
+                directory,
+                (ExtensionFileLoader, EXTENSION_SUFFIXES),
+                (partial(_SourceLoader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]
+                (partial(_BytecodeLoader, self), BYTECODE_SUFFIXES),  # type: ignore[arg-type]
+            )
+            self._finders[directory] = finder
+        return finder
+
+    def _has(self, top: str) -> tuple[bool, bool]:
+        """Say whether the bundle has ``top``, and whether Python's is merged in."""
+        merged = self._merged.get(top)
+        if merged is not None:
+            return True, merged
+        qualified = self._prefix + top
+        module = sys.modules.get(qualified)
+        spec = self.find_spec(qualified, None)
+        if module is None and spec is None:
+            return False, False
+        merged = top == "google"
+        if not merged and spec is not None and _is_namespace(spec):
+            other = _global_spec(top)
+            if other is not None and not _is_namespace(other):
+                return False, False
+            merged = other is not None
+        self._merged[top] = merged
+        return True, merged
+
+    # Importing
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Import for code of this bundle; what ``__import__`` is there."""
+        if level == 0:
+            top = name.partition(".")[0]
+            if top in STDLIB_NAMES or is_runtime_name(top) or top.startswith(PREFIX):
+                module = _python_import(name, globals, locals, fromlist, 0)
+                return self._facades.of(module) if top in FACADE_NAMES else module
+        self._enter()
+        try:
+            if level:
+                return self._python(name, globals, locals, fromlist, level)
+            mine, merged = self._has(top)
+            if not mine:
+                return _python_import(name, globals, locals, fromlist, 0)
+            if merged:
+                return self._import_merged(name, top, fromlist)
+            module = self._python(self._prefix + name, None, None, fromlist, 0)
+            return module if fromlist else sys.modules[self._prefix + top]
+        finally:
+            self._leave()
+
+    def owns(self, name: str) -> bool:
+        """Say whether bundle code that imports ``name`` gets the bundle's."""
+        top, _, rest = name.partition(".")
+        if top in STDLIB_NAMES or is_runtime_name(top):
+            return False
+        mine, merged = self._has(top)
+        if not mine or not merged or not rest:
+            return mine
+        root = self._python(self._prefix + top, None, None, _LEAF, 0)
+        return self._has_part(root, top, rest.partition(".")[0])
+
+    def import_leaf(self, name: str) -> ModuleType:
+        """Import ``name`` as bundle code would and return that very module."""
+        return self.import_(name, None, None, _LEAF, 0)
+
+    def import_submodule(self, name: str, package: str) -> ModuleType:
+        """Import a relative ``name`` with the machinery of importlib."""
+        with self.attached():
+            return importlib.import_module(name, self.qualify(package))
+
+    def qualify(self, name: str) -> str:
+        """Return the name in ``sys.modules`` of what bundle code calls ``name``."""
+        if name.startswith(PREFIX):
+            return name
+        try:
+            return self.import_leaf(name).__name__
+        except ImportError:
+            return name
+
+    def _import_merged(self, name: str, top: str, fromlist: Sequence[str] | None) -> ModuleType:
+        """Import from a namespace package that Python has a part of, too."""
+        root = self._python(self._prefix + top, None, None, _LEAF, 0)
+        root.__dict__.setdefault("__getattr__", partial(_global_attribute, top))
+        if name == top:
+            for member in fromlist or ():
+                self._import_member(root, top, member)
+            return root
+        if self._has_part(root, top, name.split(".")[1]):
+            module = self._python(self._prefix + name, None, None, fromlist or _LEAF, 0)
+        else:
+            module = _python_import(name, None, None, fromlist or _LEAF, 0)
+        return module if fromlist else root
+
+    def _import_member(self, root: ModuleType, top: str, member: str) -> None:
+        if self._has_part(root, top, member):
+            self._python(f"{self._prefix}{top}.{member}", None, None, _LEAF, 0)
+        elif not hasattr(root, member) and _global_spec(f"{top}.{member}") is not None:
+            _python_import(f"{top}.{member}", None, None, _LEAF, 0)
+
+    def _has_part(self, root: ModuleType, top: str, part: str) -> bool:
+        if (top, part) == ("google", "protobuf"):
+            return False
+        qualified = f"{self._prefix}{top}.{part}"
+        return qualified in sys.modules or self.find_spec(qualified, list(root.__path__)) is not None
+
+    def _python(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None,  # noqa: A002
+        locals: Mapping[str, Any] | None,  # noqa: A002
+        fromlist: Sequence[str] | None,
+        level: int,
+    ) -> ModuleType:
+        """Import by Python's machinery; errors name what the author wrote."""
+        try:
+            return _python_import(name, globals, locals, fromlist, level)
+        except ImportError as error:
+            if error.name is not None and error.name.startswith(self._prefix):
+                error.name = error.name[len(self._prefix) :]
+                error.msg = str(error.msg).replace(self._prefix, "")
+                error.args = (error.msg, *error.args[1:])
+            raise
+
+
+def _is_namespace(spec: ModuleSpec) -> bool:
+    return spec.submodule_search_locations is not None and spec.origin is None
+
+
+def _global_spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        module = sys.modules.get(name)
+        return None if module is None else ModuleSpec(name, None, origin=getattr(module, "__file__", None) or "?")
+
+
+def _global_attribute(package: str, name: str) -> Any:
+    module = None if name.startswith("__") else sys.modules.get(package)
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
+
+
+def _module_of(finder: object) -> str:
+    kind = finder if isinstance(finder, type) else type(finder)
+    return str(kind.__module__)

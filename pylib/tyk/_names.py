@@ -1,0 +1,44 @@
+"""Names of modules that are never a bundle's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+
+_MESSAGES = frozenset(
+    f"coprocess_{name}_pb2"
+    for name in (
+        "common",
+        "mini_request_object",
+        "object",
+        "response_object",
+        "return_overrides",
+        "session_state",
+    )
+)
+_RUNTIME = frozenset({"tyk", "gateway", "_krait"}) | _MESSAGES
+
+
+def is_runtime_name(top: str) -> bool:
+    """Say whether the top-level module ``top`` always comes from the runtime."""
+    return top in _RUNTIME
+
+
+def _listed_stdlib() -> frozenset[str]:
+    """List the standard library where sys.stdlib_module_names is missing (3.9)."""
+    names = set(sys.builtin_module_names)
+    library = sysconfig.get_path("stdlib")
+    platform = sysconfig.get_path("platstdlib")
+    for directory in {library, platform, os.path.join(platform, "lib-dynload")}:
+        if not os.path.isdir(directory):
+            continue
+        for entry in os.listdir(directory):
+            stem, _, suffix = entry.partition(".")
+            is_package = os.path.isfile(os.path.join(directory, entry, "__init__.py"))
+            if is_package or suffix == "py" or suffix.endswith(("so", "pyd")):
+                names.add(stem)
+    return frozenset(names - {"test"})
+
+
+STDLIB_NAMES: frozenset[str] = frozenset(getattr(sys, "stdlib_module_names", None) or _listed_stdlib())

@@ -1,0 +1,25 @@
+"""Which call is running: the origin of log lines and events."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+
+class Origin:
+    """Who is calling the gateway; empty fields are unknown.
+
+    ``pieces`` holds unfinished output lines of this call, by level and thread.
+    """
+
+    __slots__ = ("api_id", "bundle", "hook", "pieces", "request_id")
+
+    def __init__(self, request_id: str = "", api_id: str = "", bundle: str = "", hook: str = "") -> None:
+        self.request_id = request_id
+        self.api_id = api_id
+        self.bundle = bundle
+        self.hook = hook
+        self.pieces: dict[tuple[str, int], str] = {}
+
+
+UNKNOWN = Origin()
+ORIGIN: ContextVar[Origin] = ContextVar("krait_origin", default=UNKNOWN)

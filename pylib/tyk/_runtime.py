@@ -1,0 +1,179 @@
+"""What the gateway's bridge calls; every function may run on any thread."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+import sys
+import threading
+import time
+import typing
+from collections.abc import Sequence
+
+import google.protobuf
+from google.protobuf.internal import api_implementation
+
+from coprocess_object_pb2 import Object
+from tyk import _output
+from tyk._bundle import Bundle
+from tyk._describe import describe
+from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
+from tyk._loop import LoopThread, wait_for_threads
+from tyk._origin import ORIGIN, Origin
+from tyk.event import Event
+
+__all__ = [
+    "HookNotFoundError",
+    "HookResultError",
+    "HookSignatureError",
+    "HookTimeout",
+    "NotLoadedError",
+    "describe",
+    "dispatch",
+    "dispatch_event",
+    "load",
+    "start",
+    "stop",
+    "unload",
+    "versions",
+]
+
+
+class _Runtime:
+    """All loaded bundles of this interpreter."""
+
+    def __init__(self) -> None:
+        self._bundles: dict[int, Bundle] = {}
+        self._numbers = itertools.count(1)
+        self._loop = LoopThread()
+        self._started = threading.Lock()
+
+    def start(self) -> None:
+        """Send output to the log. Once, on the interpreter's main thread."""
+        if self._started.acquire(False):
+            _output.redirect()
+
+    def load(
+        self, name: str, directory: str, entry: str, hooks: Sequence[str], events: Sequence[str], path: Sequence[str]
+    ) -> int:
+        """Load the file ``entry`` in ``directory`` and return a handle above 0.
+
+        Raises:
+            HookNotFoundError: some of ``hooks`` and ``events`` are not defined.
+            HookSignatureError: some take a wrong number of arguments.
+            BaseException: whatever the code raised.
+        """
+        number = next(self._numbers)
+        self._bundles[number] = Bundle(number, name, directory, entry, hooks, events, path, self._loop)
+        return number
+
+    def unload(self, handle: int) -> None:
+        """Forget a bundle; calls in flight end on its code. Idempotent."""
+        bundle = self._bundles.pop(handle, None)
+        if bundle is None:
+            return
+        bundle.close()
+        # typing keeps parameters of generics, and so a bundle's classes, alive.
+        for clear in getattr(typing, "_cleanups", ()):
+            clear()
+
+    def dispatch(self, handle: int, hook: str, request_id: str, payload: bytes) -> bytes:
+        """Run ``hook`` on a serialised Object; return it as the hook left it.
+
+        Raises:
+            HookResultError: the hook returned something that it cannot return.
+            BaseException: whatever the hook raised.
+        """
+        bundle = self._bundle(handle)
+        handler = bundle.hook(hook)
+        message = Object.FromString(payload)
+        spec = dict(message.spec)
+        origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook)
+        token = ORIGIN.set(origin)
+        try:
+            handler.call(message, spec)
+        finally:
+            ORIGIN.reset(token)
+            if origin.pieces:
+                self._finish(origin)
+        return message.SerializeToString()
+
+    def dispatch_event(self, handle: int, handler_name: str, payload: bytes) -> None:
+        """Run an event handler on the JSON document of an event.
+
+        Raises:
+            ValueError: ``payload`` is not a JSON object.
+            BaseException: whatever the handler raised.
+        """
+        bundle = self._bundle(handle)
+        handler = bundle.event(handler_name)
+        event = Event(payload)
+        spec = event.spec if isinstance(event.spec, dict) else {}
+        origin = Origin("", str(spec.get("APIID", "")), bundle.name, handler_name)
+        token = ORIGIN.set(origin)
+        try:
+            handler.call_event(event, spec)
+        finally:
+            ORIGIN.reset(token)
+            if origin.pieces:
+                self._finish(origin)
+
+    def stop(self, timeout: float) -> bool:
+        """End the event loop and wait for plugin threads, ``timeout`` seconds.
+
+        True says that the interpreter can be finalised.
+        """
+        deadline = time.monotonic() + timeout
+        ended = self._loop.stop(timeout)
+        _release_pools()
+        return wait_for_threads(deadline) and ended
+
+    def _bundle(self, handle: int) -> Bundle:
+        bundle = self._bundles.get(handle)
+        if bundle is None:
+            raise NotLoadedError(f"no bundle is loaded under the handle {handle}")
+        return bundle
+
+    @staticmethod
+    def _finish(origin: Origin) -> None:
+        token = ORIGIN.set(origin)
+        try:
+            _output.finish(origin)
+        finally:
+            ORIGIN.reset(token)
+
+
+def _release_pools() -> None:
+    """Let idle workers of thread pools end, as Python does at its exit.
+
+    They are not daemons and would otherwise be waited for in vain. It may
+    block on a busy worker, so it gets a thread of its own.
+    """
+    release = getattr(sys.modules.get("concurrent.futures.thread"), "_python_exit", None)
+    if release is not None:
+        threading.Thread(target=release, name="krait-pools", daemon=True).start()
+
+
+def versions() -> str:
+    """Return what ``krait doctor`` shows of this interpreter, as JSON."""
+    return json.dumps(
+        {
+            "python": platform.python_version(),
+            "executable": sys.executable,
+            "prefix": sys.prefix,
+            "base_prefix": sys.base_prefix,
+            "protobuf": google.protobuf.__version__,
+            "protobuf_backend": api_implementation.Type(),
+            "sys_path": list(sys.path),
+        }
+    )
+
+
+_runtime = _Runtime()
+start = _runtime.start
+load = _runtime.load
+unload = _runtime.unload
+dispatch = _runtime.dispatch
+dispatch_event = _runtime.dispatch_event
+stop = _runtime.stop

@@ -1,0 +1,61 @@
+"""The request as a hook sees it."""
+
+from __future__ import annotations
+
+from coprocess_mini_request_object_pb2 import MiniRequestObject
+
+__all__ = ["TykCoProcessRequest"]
+
+
+class TykCoProcessRequest:
+    """A request and what a hook wants changed about it.
+
+    ``object`` is the protobuf message itself.
+
+    >>> request = TykCoProcessRequest(MiniRequestObject(headers={"Accept": "*/*"}))
+    >>> request.get_header("accept")
+    '*/*'
+    >>> request.add_header("X-Plugin", "yes")
+    >>> dict(request.object.set_headers)
+    {'X-Plugin': 'yes'}
+    """
+
+    object: MiniRequestObject
+
+    def __init__(self, request: MiniRequestObject) -> None:
+        """Wrap ``request``; changes go to that message."""
+        self.object = request
+
+    def get_header(self, key: str) -> str | None:
+        """Return the header ``key``, or ``None`` when the request has none.
+
+        The exact name is looked up first, then any spelling of its case.
+        """
+        headers = self.object.headers
+        if key in headers:
+            return headers[key]
+        wanted = key.lower()
+        for name in headers:
+            if name.lower() == wanted:
+                return headers[name]
+        return None
+
+    def add_header(self, key: str, value: str) -> None:
+        """Set the header ``key`` to ``value``, replacing what it has."""
+        self.object.set_headers[key] = value
+
+    def delete_header(self, key: str) -> None:
+        """Remove the header ``key``."""
+        self.object.delete_headers.append(key)
+
+    def add_param(self, key: str, value: str) -> None:
+        """Set the query parameter ``key`` to ``value``, replacing what it has."""
+        self.object.add_params[key] = value
+
+    def delete_param(self, key: str) -> None:
+        """Remove the query parameter ``key``."""
+        self.object.delete_params.append(key)
+
+    def __repr__(self) -> str:
+        """Name the method and the URL, no headers: they may hold secrets."""
+        return f"<TykCoProcessRequest {self.object.method} {self.object.url}>"
