@@ -10,6 +10,7 @@ import (
 
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/store"
+	"github.com/krait-gateway/krait/telemetry"
 )
 
 // keyPrefix begins the key of every session in the store.
@@ -90,9 +91,6 @@ func keyOf(id string) (string, error) {
 	return keyPrefix + hex.EncodeToString(sum[:]), nil
 }
 
-// Label returns what may be logged of a session id: the first 8 hex digits of
-// its SHA-256, with which its key in the store can be found.
-func Label(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:4])
-}
+// Label returns what may be logged of a session id: the first hex digits of its
+// SHA-256, with which its key in the store can be found.
+func Label(id string) string { return telemetry.TokenHash(id) }

@@ -1,0 +1,245 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+// Defaults of [Config].
+const (
+	DefaultQueueSize      = 1024
+	DefaultWorkers        = 4
+	DefaultHandlerTimeout = 10 * time.Second
+)
+
+const (
+	// warnEvery is how often dropped events are logged at most.
+	warnEvery = 10 * time.Second
+	// unwindWithin is how long Close waits for handlers after it has ended
+	// their context.
+	unwindWithin = 2 * time.Second
+)
+
+// EveryAPI is the key of [Bus.Configure] for handlers that see the events of all
+// APIs, in addition to the API's own, and those that belong to none.
+const EveryAPI = ""
+
+// Config are the settings of a [Bus]; 0 stands for the defaults.
+type Config struct {
+	// QueueSize is how many events may wait.
+	QueueSize int
+	// Workers is how many events are handled at the same time.
+	Workers int
+	// HandlerTimeout limits one call of one handler.
+	HandlerTimeout time.Duration
+	// Logger gets failures of handlers and warnings about dropped events; nil
+	// means none are logged.
+	Logger *slog.Logger
+}
+
+// Bus queues events and hands them to their handlers. Make one with [NewBus].
+type Bus struct {
+	logger   *slog.Logger
+	timeout  time.Duration
+	handlers atomic.Pointer[map[string]Handlers] // by API id; never changed in place
+	dropped  atomic.Uint64
+	failed   atomic.Uint64
+	nextWarn atomic.Int64 // Unix nanoseconds
+
+	ctx    context.Context // of all handlers; cancel ends it
+	cancel context.CancelFunc
+	done   chan struct{} // closed when all workers have returned
+
+	mu     sync.RWMutex // guards closed, and queue against a send after its close
+	closed bool
+	queue  chan task
+}
+
+// task is an event with the handlers that were configured when it was fired.
+type task struct {
+	event    Event
+	handlers [2][]Handler // the API's own, those of every API
+}
+
+// NewBus returns a bus without handlers, and starts its workers. End it with
+// [Bus.Close].
+func NewBus(cfg Config) *Bus {
+	if cfg.QueueSize <= 0 {
+		cfg.QueueSize = DefaultQueueSize
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = DefaultWorkers
+	}
+	if cfg.HandlerTimeout <= 0 {
+		cfg.HandlerTimeout = DefaultHandlerTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	b := &Bus{
+		logger: cfg.Logger, timeout: cfg.HandlerTimeout,
+		queue: make(chan task, cfg.QueueSize), done: make(chan struct{}),
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.Configure(nil)
+	var workers sync.WaitGroup
+	for range cfg.Workers {
+		workers.Go(b.work)
+	}
+	go func() {
+		workers.Wait()
+		close(b.done)
+	}()
+	return b
+}
+
+// Configure replaces all handlers: perAPI holds them by API id, and those under
+// [EveryAPI]. Events fired before go to the handlers of their time. perAPI must
+// not be changed afterwards.
+func (b *Bus) Configure(perAPI map[string]Handlers) { b.handlers.Store(&perAPI) }
+
+// Fire hands e to its handlers, later and elsewhere. It never blocks: when the
+// queue is full or the bus is closed, e is dropped and counted. An event without
+// handlers costs two look-ups.
+func (b *Bus) Fire(e Event) {
+	all := *b.handlers.Load()
+	t := task{event: e}
+	t.handlers[0] = all[EveryAPI][e.Name]
+	if e.APIID != EveryAPI {
+		t.handlers[1] = all[e.APIID][e.Name]
+	}
+	if len(t.handlers[0])+len(t.handlers[1]) == 0 {
+		return
+	}
+	if t.event.Time.IsZero() {
+		t.event.Time = time.Now()
+	}
+	if !b.enqueue(t) {
+		b.drop(e)
+	}
+}
+
+func (b *Bus) enqueue(t task) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return false
+	}
+	select {
+	case b.queue <- t:
+		return true
+	default:
+		return false
+	}
+}
+
+// drop counts e and warns about it, but not each time.
+func (b *Bus) drop(e Event) {
+	total := b.dropped.Add(1)
+	now, next := time.Now(), b.nextWarn.Load()
+	if now.UnixNano() < next || !b.nextWarn.CompareAndSwap(next, now.Add(warnEvery).UnixNano()) {
+		return
+	}
+	b.logger.Warn("events are dropped: the queue is full because handlers are slow, or the bus is closed",
+		telemetry.KeyEvent, e.Name, telemetry.KeyAPIID, e.APIID, "dropped_total", total)
+}
+
+// Dropped returns how many events were dropped: for a full queue, or because the
+// bus was closed before they were handled.
+func (b *Bus) Dropped() uint64 { return b.dropped.Load() }
+
+// Failed returns how many calls of handlers failed.
+func (b *Bus) Failed() uint64 { return b.failed.Load() }
+
+// Close takes no more events and waits until those in the queue are handled, or
+// ctx ends; then the ones left are dropped and the context of running handlers
+// ends. It returns an error when events were left or a handler does not return.
+// A second Close waits likewise.
+func (b *Bus) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if !b.closed {
+		b.closed = true
+		close(b.queue)
+	}
+	b.mu.Unlock()
+
+	select {
+	case <-b.done:
+		b.cancel()
+		return nil
+	case <-ctx.Done():
+	}
+	before := b.Dropped()
+	b.cancel()
+	unwind := time.NewTimer(unwindWithin)
+	defer unwind.Stop()
+	select {
+	case <-b.done:
+		return fmt.Errorf("close event bus: %w: %d waiting events were dropped", ctx.Err(), b.Dropped()-before)
+	case <-unwind.C:
+		return fmt.Errorf("close event bus: %w: a handler does not return", ctx.Err())
+	}
+}
+
+// work handles events until the queue is closed and empty.
+func (b *Bus) work() {
+	for t := range b.queue {
+		if b.ctx.Err() != nil {
+			b.drop(t.event)
+			continue
+		}
+		for _, handlers := range t.handlers {
+			for _, h := range handlers {
+				b.handle(h, t.event)
+			}
+		}
+	}
+}
+
+// errPanic marks an error that was a panic of a handler.
+var errPanic = errors.New("handler panicked")
+
+func (b *Bus) handle(h Handler, e Event) {
+	ctx, cancel := context.WithTimeout(b.ctx, b.timeout)
+	defer cancel()
+	err, stack := guarded(ctx, h, e)
+	if err == nil {
+		return
+	}
+	b.failed.Add(1)
+	attrs := []any{
+		telemetry.KeyEvent, e.Name, telemetry.KeyAPIID, e.APIID, telemetry.KeyRequestID, e.RequestID,
+		telemetry.KeyHandler, nameOf(h), telemetry.KeyError, err,
+	}
+	if errors.Is(err, errPanic) {
+		b.logger.Error("event handler panicked", append(attrs, "stack", stack)...)
+		return
+	}
+	b.logger.Warn("event handler failed", attrs...)
+}
+
+// nameOf returns what a message calls h; never its contents, which may be secret.
+func nameOf(h Handler) string {
+	if s, ok := h.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return fmt.Sprintf("%T", h)
+}
+
+// guarded calls h and turns a panic into an error and its stack.
+func guarded(ctx context.Context, h Handler, e Event) (err error, stack string) {
+	defer func() {
+		if r := recover(); r != nil {
+			err, stack = fmt.Errorf("%w: %v", errPanic, r), string(debug.Stack())
+		}
+	}()
+	return h.Handle(ctx, e), ""
+}
