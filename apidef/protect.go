@@ -10,9 +10,9 @@ import (
 // would leave something open, or send requests where they should not go. An
 // API with an active one is refused.
 type protection struct {
-	// path is as for find.
+	// path is as for jsonfile.Find.
 	path string
-	// active says whether the value asks for anything; nil means isOn.
+	// active says whether the value asks for anything; nil means jsonfile.IsOn.
 	active func(value any) bool
 	// unless is a path that switches the setting off when it is set.
 	unless string
@@ -92,28 +92,28 @@ func (p *protections) run() {
 	for _, setting := range protectionTable() {
 		p.check(p.tree, "", setting)
 	}
-	custom := holds(p.tree, "enable_coprocess_auth") || holds(p.tree, "custom_plugin_auth_enabled")
-	if custom && holds(p.tree, "use_standard_auth") && !holds(p.tree, "use_keyless") {
+	custom := jsonfile.Holds(p.tree, "enable_coprocess_auth") || jsonfile.Holds(p.tree, "custom_plugin_auth_enabled")
+	if custom && jsonfile.Holds(p.tree, "use_standard_auth") && !jsonfile.Holds(p.tree, "use_keyless") {
 		p.add("use_standard_auth", "asks for a stored key beside the auth_check hook, but one API has one kind of authentication",
 			"set it or enable_coprocess_auth to false")
 	}
-	p.expiry(textAt(p.tree, "expiration"), "expiration")
+	p.expiry(jsonfile.TextAt(p.tree, "expiration"), "expiration")
 	p.versions()
 }
 
 // check refuses setting when it is active in tree, which is at prefix in the
 // file.
 func (p *protections) check(tree any, prefix string, setting protection) {
-	if setting.unless != "" && holds(tree, setting.unless) {
+	if setting.unless != "" && jsonfile.Holds(tree, setting.unless) {
 		return
 	}
 	active := setting.active
 	if active == nil {
-		active = isOn
+		active = jsonfile.IsOn
 	}
-	for _, m := range find(tree, setting.path) {
-		if active(m.value) {
-			p.add(joinField(prefix, m.field), "is active, but this version of krait does not support it and would leave out what it does",
+	for _, m := range jsonfile.Find(tree, setting.path) {
+		if active(m.Value) {
+			p.add(joinField(prefix, m.Field), "is active, but this version of krait does not support it and would leave out what it does",
 				setting.next)
 		}
 	}
@@ -141,7 +141,7 @@ func (p *protections) expiry(text, field string) {
 func limits(value any) bool {
 	rate, oddRate := numberAt(value, "rate")
 	per, oddPer := numberAt(value, "per")
-	return !holds(value, "disabled") && (oddRate || oddPer || (rate > 0 && per > 0))
+	return !jsonfile.Holds(value, "disabled") && (oddRate || oddPer || (rate > 0 && per > 0))
 }
 
 func above(limit float64) func(any) bool {
@@ -172,10 +172,10 @@ func otherEngine(value any) bool {
 func processors(value any) bool {
 	list, ok := value.([]any)
 	if !ok {
-		return isSet(value)
+		return jsonfile.IsSet(value)
 	}
 	for _, element := range list {
-		if _, ok := element.(map[string]any); !ok || holds(element, "options") {
+		if _, ok := element.(map[string]any); !ok || jsonfile.Holds(element, "options") {
 			return true
 		}
 	}

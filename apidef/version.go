@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/krait-gateway/krait/jsonfile"
 )
 
 const defaultVersion = "Default"
@@ -13,13 +15,13 @@ const defaultVersion = "Default"
 func (p *protections) versions() {
 	const field = "version_data.versions"
 	all := make(map[string]any)
-	for _, m := range find(p.tree, field+".*") {
-		all[m.field[len(field)+1:]] = m.value
+	for _, m := range jsonfile.Find(p.tree, field+".*") {
+		all[m.Field[len(field)+1:]] = m.Value
 	}
 	if len(all) == 0 {
 		return
 	}
-	notVersioned := holds(p.tree, "version_data.not_versioned")
+	notVersioned := jsonfile.Holds(p.tree, "version_data.not_versioned")
 	name, ok := onlyVersion(all, notVersioned)
 	if !ok {
 		p.add(field, "has versions that requests choose from, which is not supported",
@@ -31,7 +33,7 @@ func (p *protections) versions() {
 	p.version(version, at)
 	if !notVersioned {
 		// Tyk does not look at the expiry of an unversioned API.
-		p.expiry(textAt(version, "expires"), at+".expires")
+		p.expiry(jsonfile.TextAt(version, "expires"), at+".expires")
 	}
 }
 
@@ -75,14 +77,14 @@ func (p *protections) version(version any, at string) {
 	for _, setting := range versionTable() {
 		p.check(version, at, setting)
 	}
-	if !holds(version, "use_extended_paths") {
+	if !jsonfile.Holds(version, "use_extended_paths") {
 		return
 	}
 	// Also what is not known here may protect a path.
-	for _, m := range find(version, "extended_paths.*") {
-		name := m.field[strings.IndexByte(m.field, '.')+1:]
-		if !harmlessPath(name) && hasEntry(m.value) {
-			p.add(joinField(at, m.field), "is active, but settings for single paths are not supported by this version of krait",
+	for _, m := range jsonfile.Find(version, "extended_paths.*") {
+		name := m.Field[strings.IndexByte(m.Field, '.')+1:]
+		if !harmlessPath(name) && hasEntry(m.Value) {
+			p.add(joinField(at, m.Field), "is active, but settings for single paths are not supported by this version of krait",
 				"do this in a hook instead, or remove it")
 		}
 	}

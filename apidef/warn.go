@@ -3,6 +3,8 @@ package apidef
 import (
 	"slices"
 	"strings"
+
+	"github.com/krait-gateway/krait/jsonfile"
 )
 
 // warn lists what the definition asks for in vain.
@@ -25,10 +27,10 @@ func warn(name string, file *classic, tree map[string]any, unknown []string) []s
 			}
 		}
 	}
-	for _, version := range find(tree, "version_data.versions.*") {
-		for _, m := range find(version.value, "extended_paths.*") {
-			if harmlessPath(m.field[strings.IndexByte(m.field, '.')+1:]) && hasEntry(m.value) && holds(version.value, "use_extended_paths") {
-				add(joinField(version.field, m.field), "is not supported and without effect")
+	for _, version := range jsonfile.Find(tree, "version_data.versions.*") {
+		for _, m := range jsonfile.Find(version.Value, "extended_paths.*") {
+			if harmlessPath(m.Field[strings.IndexByte(m.Field, '.')+1:]) && hasEntry(m.Value) && jsonfile.Holds(version.Value, "use_extended_paths") {
+				add(joinField(version.Field, m.Field), "is not supported and without effect")
 			}
 		}
 	}
@@ -36,8 +38,8 @@ func warn(name string, file *classic, tree map[string]any, unknown []string) []s
 		if isInert(field) {
 			continue
 		}
-		found := find(tree, field)
-		if len(found) == 0 || slices.ContainsFunc(found, func(m match) bool { return isOn(m.value) }) {
+		found := jsonfile.Find(tree, field)
+		if len(found) == 0 || slices.ContainsFunc(found, func(m jsonfile.Member) bool { return jsonfile.IsOn(m.Value) }) {
 			add(field, "is not known or not supported, and without effect")
 		}
 	}

@@ -1,0 +1,92 @@
+package jsonfile
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Member is a member found in a tree.
+type Member struct {
+	// Field is its dotted path.
+	Field string
+	Value any
+}
+
+// Find returns the members of tree at the dotted path, in name order. Letter
+// case does not count, as in [Bind], and * stands for every member of an
+// object.
+func Find(tree any, path string) []Member {
+	found := []Member{{Value: tree}}
+	for step := range strings.SplitSeq(path, ".") {
+		var next []Member
+		for _, at := range found {
+			object, _ := at.Value.(map[string]any)
+			for _, key := range slices.Sorted(maps.Keys(object)) {
+				if step == "*" || strings.EqualFold(step, key) {
+					next = append(next, Member{join(at.Field, key), object[key]})
+				}
+			}
+		}
+		found = next
+	}
+	return found
+}
+
+// Holds says whether any member at path is set.
+func Holds(tree any, path string) bool {
+	return slices.ContainsFunc(Find(tree, path), func(m Member) bool { return IsSet(m.Value) })
+}
+
+// TextAt returns the text at path, "" when there is none.
+func TextAt(tree any, path string) string {
+	for _, m := range Find(tree, path) {
+		if text, ok := m.Value.(string); ok {
+			return text
+		}
+	}
+	return ""
+}
+
+// IsSet says whether a value asks for anything: null, false, 0, empty text,
+// and lists and objects of nothing else do not.
+func IsSet(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case string:
+		return v != ""
+	case json.Number:
+		n, err := v.Float64()
+		return err != nil || n != 0
+	case []any:
+		return slices.ContainsFunc(v, IsSet)
+	case map[string]any:
+		for _, member := range v {
+			if IsSet(member) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// IsOn is [IsSet] for what has a switch of its own: an object that says
+// "enabled": false or "disabled": true is off whatever else it holds.
+func IsOn(value any) bool {
+	object, ok := value.(map[string]any)
+	if !ok {
+		return IsSet(value)
+	}
+	for _, name := range [...]string{"enabled", "enable", "is_enabled", "enable_cache", "use_discovery_service"} {
+		for _, m := range Find(object, name) {
+			if m.Value == false {
+				return false
+			}
+		}
+	}
+	return !Holds(object, "disabled") && IsSet(value)
+}
