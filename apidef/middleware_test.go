@@ -40,8 +40,11 @@ func TestIDExtractorFaults(t *testing.T) {
 		{"unknown source and method", apidef.IDExtractor{ExtractFrom: "moon", ExtractWith: "magic"}, []string{"m.id_extractor.extract_from", "m.id_extractor.extract_with"}},
 		{"names missing", apidef.IDExtractor{ExtractFrom: "header", ExtractWith: "regex"}, []string{"m.id_extractor.extractor_config.header_name", "m.id_extractor.extractor_config.regex_expression"}},
 		{"form field missing", apidef.IDExtractor{ExtractFrom: "form", ExtractWith: "xpath"}, []string{"m.id_extractor.extractor_config.param_name", "m.id_extractor.extractor_config.xpath_expression"}},
-		{"broken regex", apidef.IDExtractor{ExtractFrom: "body", ExtractWith: "regex", Config: apidef.ExtractorConfig{RegexExpression: "(", RegexMatchIndex: -1}},
-			[]string{"m.id_extractor.extractor_config.regex_expression", "m.id_extractor.extractor_config.regex_match_index"}},
+		{
+			"broken regex",
+			apidef.IDExtractor{ExtractFrom: "body", ExtractWith: "regex", Config: apidef.ExtractorConfig{RegexExpression: "(", RegexMatchIndex: -1}},
+			[]string{"m.id_extractor.extractor_config.regex_expression", "m.id_extractor.extractor_config.regex_match_index"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := apidef.CustomMiddleware{IDExtractor: tc.x}

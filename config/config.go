@@ -12,7 +12,8 @@ const (
 	StorageRedis  = "redis"
 )
 
-// Values of [CoprocessOptions.Isolation] after [Load].
+// IsolationInProcess is the only value of [CoprocessOptions.Isolation] after
+// [Load].
 const IsolationInProcess = "inprocess"
 
 // Config is tyk.conf. The json tags are the file's keys. The env tags are what

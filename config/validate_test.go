@@ -95,15 +95,23 @@ func TestLoadRefusesWhatIsWrong(t *testing.T) {
 		{`{"enable_bundle_downloader": true, "bundle_base_url": "http://h:x/"}`, []string{"bundle_base_url"}},
 		{`{"public_key_path": "plain.txt"}`, []string{"public_key_path"}},
 		{`{"require_manifest_signature": true}`, []string{"require_manifest_signature"}},
-		{`{"global_session_lifetime": -1, "max_idle_connections_per_host": -1, "proxy_default_timeout": -0.5}`,
-			[]string{"global_session_lifetime", "max_idle_connections_per_host", "proxy_default_timeout"}},
-		{`{"http_server_options": {"read_timeout": -1, "write_timeout": -1, "flush_interval": -1, "max_request_body_size": -1, "min_version": 1}}`,
-			[]string{"http_server_options.read_timeout", "http_server_options.write_timeout", "http_server_options.flush_interval", "http_server_options.max_request_body_size", "http_server_options.min_version"}},
+		{
+			`{"global_session_lifetime": -1, "max_idle_connections_per_host": -1, "proxy_default_timeout": -0.5}`,
+			[]string{"global_session_lifetime", "max_idle_connections_per_host", "proxy_default_timeout"},
+		},
+		{
+			`{"http_server_options": {"read_timeout": -1, "write_timeout": -1, "flush_interval": -1, "max_request_body_size": -1, "min_version": 1}}`,
+			[]string{"http_server_options.read_timeout", "http_server_options.write_timeout", "http_server_options.flush_interval", "http_server_options.max_request_body_size", "http_server_options.min_version"},
+		},
 		{`{"http_server_options": {"use_ssl": true}}`, []string{"http_server_options.certificates"}},
-		{`{"http_server_options": {"use_ssl": true, "certificates": [{}, {"cert_file": "gone", "key_file": "plain.txt"}, {"cert_file": "cert.pem", "key_file": "other.key"}]}}`,
-			[]string{"http_server_options.certificates[0].cert_file", "http_server_options.certificates[0].key_file", "http_server_options.certificates[1].cert_file", "http_server_options.certificates[1].key_file", "http_server_options.certificates[2].cert_file"}},
-		{`{"coprocess_options": {"max_in_flight": 0, "hook_timeout": "0s", "isolation": "process", "python_version": "2.7", "grpc_recv_max_size": -1}}`,
-			[]string{"coprocess_options.max_in_flight", "coprocess_options.hook_timeout", "coprocess_options.isolation", "coprocess_options.python_version", "coprocess_options.grpc_recv_max_size"}},
+		{
+			`{"http_server_options": {"use_ssl": true, "certificates": [{}, {"cert_file": "gone", "key_file": "plain.txt"}, {"cert_file": "cert.pem", "key_file": "other.key"}]}}`,
+			[]string{"http_server_options.certificates[0].cert_file", "http_server_options.certificates[0].key_file", "http_server_options.certificates[1].cert_file", "http_server_options.certificates[1].key_file", "http_server_options.certificates[2].cert_file"},
+		},
+		{
+			`{"coprocess_options": {"max_in_flight": 0, "hook_timeout": "0s", "isolation": "process", "python_version": "2.7", "grpc_recv_max_size": -1}}`,
+			[]string{"coprocess_options.max_in_flight", "coprocess_options.hook_timeout", "coprocess_options.isolation", "coprocess_options.python_version", "coprocess_options.grpc_recv_max_size"},
+		},
 		{`{"coprocess_options": {"hook_timeout": 10}}`, []string{"coprocess_options.hook_timeout"}},
 		{`{"coprocess_options": {"hook_timeout": "ten", "isolation": "vm"}}`, []string{"coprocess_options.hook_timeout", "coprocess_options.isolation"}},
 		{`{"enable_coprocess": true, "coprocess_options": {"venv": "gone", "python_home": "plain.txt"}}`, []string{"coprocess_options.python_home", "coprocess_options.venv"}},
@@ -120,12 +128,18 @@ func TestLoadRefusesWhatIsWrong(t *testing.T) {
 		{`{"storage": {"type": "redis", "tls_min_version": "1.3"}}`, []string{"storage.tls_min_version"}},
 		{`{"hostname": "gw.example"}`, []string{"hostname"}},
 		{`{"control_api_hostname": "x", "control_api_port": 9696}`, []string{"control_api_hostname", "control_api_port"}},
-		{`{"Security": {"control_api_use_mutual_tls": true, "pinned_public_keys": {"*": "k"}, "certificates": {"upstream": {"*": "c"}}}}`,
-			[]string{"Security.control_api_use_mutual_tls", "Security.pinned_public_keys", "Security.certificates.upstream"}},
-		{`{"http_server_options": {"use_ssl_le": true, "ssl_certificates": ["x"], "ssl_ciphers": ["x"]}}`,
-			[]string{"http_server_options.use_ssl_le", "http_server_options.ssl_certificates", "http_server_options.ssl_ciphers"}},
-		{`{"ssl_force_common_name_check": true, "proxy_ssl_min_version": 772, "proxy_ssl_ciphers": ["x"], "enforce_org_quotas": true}`,
-			[]string{"ssl_force_common_name_check", "proxy_ssl_min_version", "proxy_ssl_ciphers", "enforce_org_quotas"}},
+		{
+			`{"Security": {"control_api_use_mutual_tls": true, "pinned_public_keys": {"*": "k"}, "certificates": {"upstream": {"*": "c"}}}}`,
+			[]string{"Security.control_api_use_mutual_tls", "Security.pinned_public_keys", "Security.certificates.upstream"},
+		},
+		{
+			`{"http_server_options": {"use_ssl_le": true, "ssl_certificates": ["x"], "ssl_ciphers": ["x"]}}`,
+			[]string{"http_server_options.use_ssl_le", "http_server_options.ssl_certificates", "http_server_options.ssl_ciphers"},
+		},
+		{
+			`{"ssl_force_common_name_check": true, "proxy_ssl_min_version": 772, "proxy_ssl_ciphers": ["x"], "enforce_org_quotas": true}`,
+			[]string{"ssl_force_common_name_check", "proxy_ssl_min_version", "proxy_ssl_ciphers", "enforce_org_quotas"},
+		},
 		{`{"slave_options": {"use_rpc": true}}`, []string{"slave_options.use_rpc"}},
 	} {
 		t.Run(tc.conf, func(t *testing.T) {

@@ -55,6 +55,7 @@ const (
 	KeyVersion = "version"
 	// KeyCount is a number of things.
 	KeyCount = "count"
-	// KeySource says which part of the system a message came from.
-	KeySource = "source"
+	// KeySource says which part of the system a message came from; "source"
+	// itself is slog's own key.
+	KeySource = "origin"
 )

@@ -25,11 +25,11 @@ const tokenHashLen = 12
 // which is what Tyk calls it) or json. Anything else is an error that names
 // the allowed values.
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
-	min, err := ParseLevel(level)
+	least, err := ParseLevel(level)
 	if err != nil {
 		return nil, err
 	}
-	options := &slog.HandlerOptions{Level: min}
+	options := &slog.HandlerOptions{Level: least}
 	switch strings.ToLower(format) {
 	case "", FormatText, "standard":
 		return slog.New(slog.NewTextHandler(w, options)), nil
