@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/krait-gateway/krait/apidef"
+	"github.com/krait-gateway/krait/coprocesspb"
+	"github.com/krait-gateway/krait/session"
+	"github.com/krait-gateway/krait/store"
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+const (
+	// tokenMember is the member of metadata that identifies the session.
+	tokenMember = "token"
+	// sessionTimeout bounds one access to stored sessions.
+	sessionTimeout = 3 * time.Second
+	bearerPrefix   = "Bearer "
+)
+
+// authenticate establishes x.session and x.token.
+func (c *chain) authenticate(x *exchange) *reply {
+	if c.authCheck != nil {
+		return x.authenticateByHook(c)
+	}
+	return x.authenticateByKey(c)
+}
+
+// authenticateByHook runs auth_check and stores the session it returns
+// (contract section 3, "auth_check success").
+func (x *exchange) authenticateByHook(c *chain) *reply {
+	out, err := c.authCheck.Request(x.r.Context(), x.r, x.body, nil)
+	if err != nil {
+		return x.hookReply(&hookFailure{hook: c.authCheck, err: err})
+	}
+	if x.clientGone() {
+		return &reply{dropped: true}
+	}
+	if out.Override != nil {
+		return x.overrideReply(out)
+	}
+	s := out.Session
+	if s != nil && len(out.Metadata) > 0 {
+		if s.Metadata == nil {
+			s.Metadata = make(map[string]string, len(out.Metadata))
+		}
+		maps.Copy(s.Metadata, out.Metadata)
+	}
+	token := s.GetMetadata()[tokenMember]
+	if token == "" {
+		x.log.Info("auth_check returned no session token, the request is refused",
+			telemetry.KeyBundle, c.authCheck.Bundle, telemetry.KeyHook, c.authCheck.Name)
+		x.authFailed(c.auth.credential(x.r))
+		return errorReply(http.StatusForbidden, msgNotAuthorised)
+	}
+	s.OrgId = x.api.orgID
+	x.session, x.token = s, token
+	x.storeSession(c)
+	return nil
+}
+
+// storeSession keeps x.session under its token. When the store is away the
+// request goes on: the hook has established who calls, and it does so again
+// for the next request. What the store alone protects, the quota counters, is
+// then left as it is.
+func (x *exchange) storeSession(c *chain) {
+	// The session is worth keeping also when the client hangs up now.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), sessionTimeout)
+	defer cancel()
+	sessions := x.gateway.sessions
+	old, err := sessions.Get(ctx, x.token)
+	switch {
+	case err == nil:
+		if old.GetOrgId() == x.session.GetOrgId() {
+			session.MergePreservingQuota(x.session, old)
+		}
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, session.ErrCorrupt):
+		// Nothing to preserve.
+	default:
+		x.log.Warn("cannot read the stored session, the new one is not stored",
+			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
+		return
+	}
+	ttl := session.Lifetime(x.session, c.lifetimes, time.Now())
+	if err := sessions.Put(ctx, x.token, x.session, ttl); err != nil {
+		x.log.Warn("cannot store the session",
+			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
+	}
+}
+
+// authenticateByKey looks the request's key up. Without an answer of the store
+// nobody is known, so the request is refused.
+func (x *exchange) authenticateByKey(c *chain) *reply {
+	key := c.auth.credential(x.r)
+	if key == "" {
+		x.log.Info("request carries no key, it is refused")
+		return errorReply(http.StatusUnauthorized, msgFieldMissing)
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
+	defer cancel()
+	s, err := x.gateway.sessions.Get(ctx, key)
+	if err == nil && s.GetOrgId() != x.api.orgID {
+		err = store.ErrNotFound // a key of another organisation
+	}
+	switch {
+	case err == nil:
+		x.session, x.token = s, key
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		x.log.Info("request carries an unknown key, it is refused", telemetry.KeyTokenHash, telemetry.TokenHash(key))
+		x.authFailed(key)
+		return errorReply(http.StatusForbidden, msgAccessDenied)
+	case x.clientGone():
+		return &reply{dropped: true}
+	case errors.Is(err, session.ErrCorrupt):
+		x.log.Error("stored session cannot be read, the request is refused",
+			telemetry.KeyTokenHash, telemetry.TokenHash(key), telemetry.KeyError, err.Error())
+		return errorReply(http.StatusForbidden, msgAccessDenied)
+	}
+	x.log.Error("cannot look up the key, the request is refused", telemetry.KeyError, err.Error())
+	return &reply{code: http.StatusServiceUnavailable, message: msgBusy, retryAfter: retryAfterBusy}
+}
+
+// checkSession is contract section 1, step 4. The order of the checks is part
+// of the contract; limits of rate and quota belong after access rights.
+func (x *exchange) checkSession() *reply {
+	if err := session.Check(x.session, time.Now()); err != nil {
+		answer := errorReply(http.StatusForbidden, msgKeyInactive)
+		if errors.Is(err, session.ErrExpired) {
+			answer = errorReply(http.StatusUnauthorized, msgKeyExpired)
+		}
+		x.log.Info("session is not usable, the request is refused",
+			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
+		x.keyExpired(answer.message)
+		return answer
+	}
+	if !x.mayUse(x.session) {
+		x.log.Info("session has no rights for this API, the request is refused",
+			telemetry.KeyTokenHash, telemetry.TokenHash(x.token))
+		return errorReply(http.StatusForbidden, msgAccessDenied)
+	}
+	return nil
+}
+
+// mayUse reports whether s gives access to the API. A session without any
+// access rights is not restricted, as in the reference.
+func (x *exchange) mayUse(s *coprocesspb.SessionState) bool {
+	rights := s.GetAccessRights()
+	if len(rights) == 0 {
+		return true
+	}
+	_, ok := rights[x.api.id]
+	return ok
+}
+
+// authSource says where a request carries its key.
+type authSource struct{ apidef.Auth }
+
+// credential returns the key of r without "Bearer ", or "".
+func (a authSource) credential(r *http.Request) string {
+	key := ""
+	if a.HeaderName != "" {
+		key = r.Header.Get(a.HeaderName)
+	}
+	if key == "" && a.UseParam {
+		key = r.URL.Query().Get(a.ParamName)
+	}
+	if key == "" && a.UseCookie {
+		if c, err := r.Cookie(a.CookieName); err == nil {
+			key = c.Value
+		}
+	}
+	if len(key) >= len(bearerPrefix) && strings.EqualFold(key[:len(bearerPrefix)], bearerPrefix) {
+		key = key[len(bearerPrefix):]
+	}
+	return strings.TrimSpace(key)
+}

@@ -1,0 +1,29 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+
+	"github.com/krait-gateway/krait/config"
+	"github.com/krait-gateway/krait/store"
+)
+
+// storeCheck asks the store. Redis keeps the reference's name for it.
+func storeCheck(c *config.Config, s store.Store) Check {
+	name := "storage"
+	if c.Storage.Type == config.StorageRedis {
+		name = "redis"
+	}
+	return Check{
+		Name: name, ComponentType: componentDatastore,
+		Func: func(ctx context.Context) (string, error) { return "", s.Ping(ctx) },
+	}
+}
+
+// healthPath is where the health endpoint is.
+func healthPath(name string) string {
+	if name = strings.Trim(name, "/"); name == "" {
+		name = defaultHealthName
+	}
+	return "/" + name
+}

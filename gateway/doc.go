@@ -1,0 +1,43 @@
+// Package gateway serves APIs: it routes requests by listen path and domain,
+// runs each API's chain of hooks, authentication and session checks (contract
+// section 1), and proxies to the upstream.
+//
+// # Routing
+//
+// A listen path matches whole segments: /orders/ and /orders mean the same and
+// take /orders, /orders/ and everything below, but not /orders-archive. The
+// deepest listen path wins; of two APIs with one listen path the one with the
+// request's domain wins. Matching is done on the decoded path with repeated
+// slashes counted as one, so that no spelling reaches a different API than the
+// upstream would serve. Paths with "." or ".." segments are redirected to their
+// plain form, or refused with 400 when the segments are percent-encoded. No
+// match, or an inactive API, is 404.
+//
+// The health endpoint and the status endpoint are found at exactly their paths,
+// before any API.
+//
+// # Failing closed
+//
+// An API whose definition, bundle, driver or hooks are not usable answers every
+// request with 503. The reason is in the log and on the status endpoint, never
+// in the answer. Other APIs are not affected, and none waits for the loading of
+// another for longer than a few seconds.
+//
+// When the store is away, stored keys cannot be looked up and requests that
+// need one are refused with 503; requests that an auth_check hook authenticates
+// go on, without their session being stored.
+//
+// # Upstreams
+//
+// The path that is sent is that of proxy.target_url followed by the request's,
+// as the client spelled it. As in the reference, X-Forwarded-For is appended to
+// and no other header is added; failures are 500, or 504 after
+// proxy_default_timeout.
+//
+// # Concurrency
+//
+// All methods of [Gateway] and [Host] are safe for concurrent use. The APIs
+// being served are an immutable snapshot; [Gateway.Load] swaps in a new one and
+// closes the plugins of the old one when its last request has ended. [Gateway]
+// starts goroutines that [Gateway.Close] waits for.
+package gateway

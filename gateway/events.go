@@ -1,0 +1,122 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"strings"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/apidef"
+	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+// Events receives events and what handles them; *event.Bus is one. Fire must
+// never block. It must be safe for concurrent use.
+type Events interface {
+	Fire(event.Event)
+	// Configure replaces all handlers, by API id.
+	Configure(perAPI map[string]event.Handlers)
+}
+
+// noEvents drops all events.
+type noEvents struct{}
+
+func (noEvents) Fire(event.Event)                    {}
+func (noEvents) Configure(map[string]event.Handlers) {}
+
+// keyFailure is the metadata of AuthFailure and KeyExpired events. Unlike the
+// reference it carries neither the key itself nor the whole request, because
+// handlers write it to logs and send it to other servers.
+type keyFailure struct {
+	Message string
+	Path    string
+	Origin  string
+	Key     string // hash
+}
+
+// pluginMessage is the metadata of events that plugin code fires.
+type pluginMessage struct {
+	Message string
+}
+
+func (x *exchange) authFailed(key string) { x.fireKeyFailure(event.AuthFailure, "Auth Failure", key) }
+
+func (x *exchange) keyExpired(message string) {
+	x.fireKeyFailure(event.KeyExpired, message, x.token)
+}
+
+func (x *exchange) fireKeyFailure(name, message, key string) {
+	meta := keyFailure{Message: message, Path: x.r.URL.Path, Origin: clientAddress(x.r)}
+	if key != "" {
+		meta.Key = telemetry.TokenHash(key)
+	}
+	x.gateway.events.Fire(event.Event{
+		Name: name, APIID: x.api.id, OrgID: x.api.orgID, RequestID: x.requestID, MetaData: meta,
+	})
+}
+
+// clientAddress returns where r says it comes from. It is for people only:
+// clients choose these headers.
+func clientAddress(r *http.Request) string {
+	if ip := r.Header.Get("X-Real-Ip"); ip != "" {
+		return ip
+	}
+	if first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-For"), ","); first != "" {
+		return strings.TrimSpace(first)
+	}
+	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return ip
+	}
+	return r.RemoteAddr
+}
+
+// TriggerEvent fires the event name for the API that origin names. It never
+// blocks.
+func (h *Host) TriggerEvent(origin coprocess.Origin, name, payload string) {
+	h.events.Fire(event.Event{
+		Name: name, APIID: origin.APIID, RequestID: origin.RequestID, MetaData: pluginMessage{payload},
+	})
+}
+
+// eventHandlers builds the handlers of one API. Handlers that this gateway does
+// not have are left out with a warning: they protect nothing.
+func (g *Gateway) eventHandlers(a *api, def *apidef.API, plugins *pluginSet) (event.Handlers, error) {
+	configs := make(map[string][]event.HandlerConfig)
+	for name, handlers := range def.EventHandlers {
+		for _, h := range handlers {
+			switch h.Name {
+			case event.HandlerLog, event.HandlerPlugin, event.HandlerWebhook:
+				configs[name] = append(configs[name], event.HandlerConfig{Name: h.Name, Meta: h.Meta})
+			default:
+				a.log.Warn("event handler is unknown and left out", telemetry.KeyFile, a.file,
+					telemetry.KeyEvent, name, telemetry.KeyHandler, h.Name)
+			}
+		}
+	}
+	deps := event.Deps{File: a.file, HTTP: g.webhooks, Logger: a.log}
+	if len(plugins.units) > 0 {
+		deps.Dispatcher = plugins.units[0].plugin
+	}
+	handlers, warnings, err := event.NewHandlers(configs, deps)
+	for _, warning := range warnings {
+		a.log.Warn("event handler: " + warning)
+	}
+	return handlers, err
+}
+
+// configureEvents tells the receiver of events the handlers of the APIs that
+// are served now.
+func (g *Gateway) configureEvents() {
+	g.configuring.Lock()
+	defer g.configuring.Unlock()
+	perAPI := make(map[string]event.Handlers)
+	if s := g.current.Load(); s != nil {
+		for id, a := range s.byID {
+			if handlers := a.state.Load().handlers; len(handlers) > 0 {
+				perAPI[id] = handlers
+			}
+		}
+	}
+	g.events.Configure(perAPI)
+}

@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/coprocesspb"
+	"github.com/krait-gateway/krait/hook"
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+// bufferLimit bounds, in bytes, the bodies that are buffered for hooks when
+// the configuration sets no max_request_body_size.
+const bufferLimit = 64 << 20
+
+// exchange is one request on its way through the gateway. It belongs to the
+// goroutine that serves the request.
+type exchange struct {
+	gateway   *Gateway
+	snapshot  *snapshot
+	api       *api
+	requestID string
+	log       *slog.Logger
+	w         *responseWriter
+	// r is the gateway's own copy, which hooks change. r.URL has a scheme
+	// only when a hook gave it one.
+	r *http.Request
+	// body buffers the request body, nil when the API has no hooks; then
+	// stream is what the upstream reads.
+	body   *hook.Body
+	stream *trackedBody
+	// session is nil for keyless APIs and until authentication.
+	session *coprocesspb.SessionState
+	// token identifies the session, for events.
+	token           string
+	authenticatedBy *api
+	depth           int // of routing inside the gateway
+	upstreamURL     *url.URL
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns the exchange that upstream.serve put into ctx.
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// newExchange copies r, because net/http looks at the original again when it
+// finishes the response.
+func (g *Gateway) newExchange(s *snapshot, w *responseWriter, r *http.Request, id string) *exchange {
+	own := r.WithContext(coprocess.WithRequestID(r.Context(), id))
+	own.Header = r.Header.Clone()
+	own.URL = stripOrigin(r.URL)
+	if !g.config.HTTPServerOptions.EnableWebSockets {
+		own.Header.Del("Upgrade") // an upgrade becomes a plain request
+	}
+	return &exchange{gateway: g, snapshot: s, requestID: id, w: w, r: own, log: g.log}
+}
+
+// serve takes x through the chain of a, and of the APIs that hooks route it to.
+func (x *exchange) serve(a *api) {
+	for a != nil {
+		x.api = a
+		x.log = a.log.With(telemetry.KeyRequestID, x.requestID)
+		answer := x.availability(a)
+		if answer == nil {
+			answer, a = a.chain().run(x)
+		}
+		if answer != nil {
+			answer.write(x.w, x.r, x.requestID)
+			return
+		}
+	}
+}
+
+// availability returns why a does not serve, or nil.
+func (x *exchange) availability(a *api) *reply {
+	state := a.state.Load()
+	switch {
+	case state.status == APILoading:
+		return &reply{code: http.StatusServiceUnavailable, message: msgLoading, retryAfter: retryAfterBusy}
+	case state.chain == nil:
+		x.log.Debug("request to an API that is refused", telemetry.KeyPath, x.r.URL.Path)
+		return errorReply(http.StatusServiceUnavailable, msgRefused)
+	case !a.expiresAt.IsZero() && !time.Now().Before(a.expiresAt):
+		return errorReply(http.StatusForbidden, msgAPIExpired)
+	}
+	return nil
+}
+
+// openBody applies the limit on request bodies and prepares buffering when
+// the API has hooks. Nothing is read yet.
+func (x *exchange) openBody(c *chain) *reply {
+	if c.bodyLimit > 0 && x.r.ContentLength > c.bodyLimit {
+		x.log.Debug("request body is too long", telemetry.KeyCount, x.r.ContentLength)
+		return errorReply(http.StatusRequestEntityTooLarge, msgBodyTooLarge)
+	}
+	if x.body != nil {
+		return nil // buffered by the API that routed the request here
+	}
+	if c.hasHooks() {
+		limit := c.bodyLimit
+		if limit <= 0 {
+			limit = bufferLimit
+		}
+		x.body = hook.NewBody(limit)
+		return nil
+	}
+	if x.r.Body == nil || x.r.Body == http.NoBody {
+		return nil
+	}
+	if c.bodyLimit > 0 {
+		x.r.Body = http.MaxBytesReader(x.w.ResponseWriter, x.r.Body, c.bodyLimit)
+	}
+	x.stream = &trackedBody{ReadCloser: x.r.Body}
+	x.r.Body = x.stream
+	return nil
+}
+
+// bodyError returns why the body that streams could not be read.
+func (x *exchange) bodyError() error {
+	if x.stream == nil {
+		return nil
+	}
+	return x.stream.failure()
+}
+
+// clientGone reports whether nobody waits for the answer any more.
+func (x *exchange) clientGone() bool { return x.r.Context().Err() != nil }
+
+// responseWriter records what was sent, for the access log.
+type responseWriter struct {
+	http.ResponseWriter
+	status int
+	size   int64
+	began  time.Time
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *responseWriter) WriteHeader(code int) {
+	if w.status == 0 && (code >= 200 || code == http.StatusSwitchingProtocols) {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.size += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach flushing and hijacking.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+// ServeHTTP routes r to an API. The gateway's own endpoints come first: the
+// health endpoint and the status endpoint are found at exactly their paths,
+// also when an API listens on "/".
+func (g *Gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	g.active.begin()
+	defer g.active.end()
+	w := &responseWriter{ResponseWriter: rw, began: time.Now()}
+	id := requestIDOf(r)
+	defer g.finish(w, r, id)
+
+	switch strings.TrimSuffix(r.URL.Path, "/") {
+	case g.healthAt:
+		g.serveOwn(w, r, id, g.serveHealth)
+		return
+	case statusPath:
+		g.serveOwn(w, r, id, g.serveStatus)
+		return
+	}
+	if answer := g.route(w, r, id); answer != nil {
+		answer.write(w, r, id)
+	}
+}
+
+// route serves r, or returns why no API does.
+func (g *Gateway) route(w *responseWriter, r *http.Request, id string) *reply {
+	if r.Method == http.MethodConnect || r.URL.Path != "" && r.URL.Path[0] != '/' {
+		return errorReply(http.StatusNotFound, msgNotFound) // CONNECT, OPTIONS *
+	}
+	if hasDotSegment(r.URL.Path) {
+		to, ok := cleanTarget(r.URL)
+		if !ok {
+			return errorReply(http.StatusBadRequest, msgPath)
+		}
+		w.Header().Set(headerRequestID, id)
+		http.Redirect(w, r, to, redirectCode(r.Method))
+		return nil
+	}
+	s := g.use()
+	if s == nil {
+		return &reply{code: http.StatusServiceUnavailable, message: msgStopping, retryAfter: retryAfterBusy}
+	}
+	defer s.release()
+	a := s.router.find(r.Host, r.URL.Path)
+	if a == nil {
+		return errorReply(http.StatusNotFound, msgNotFound)
+	}
+	g.newExchange(s, w, r, id).serve(a)
+	return nil
+}
+
+const (
+	msgPath     = "Request path is not allowed"
+	msgStopping = "Gateway is stopping"
+)
+
+// serveOwn serves an endpoint of the gateway itself, for GET and HEAD.
+func (g *Gateway) serveOwn(w *responseWriter, r *http.Request, id string, serve http.HandlerFunc) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		errorReply(http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)).write(w, r, id)
+		return
+	}
+	w.Header().Set(headerRequestID, id)
+	serve(w, r)
+}
+
+// finish recovers from a panic and writes the access log.
+func (g *Gateway) finish(w *responseWriter, r *http.Request, id string) {
+	fault := recover()
+	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		// The response was cut short on purpose: net/http has to close the
+		// connection, so that the client notices.
+		g.access(w, r, id)
+		panic(http.ErrAbortHandler)
+	}
+	if fault != nil {
+		g.log.Error("panic while serving a request", telemetry.KeyRequestID, id,
+			telemetry.KeyError, fmt.Sprint(fault), telemetry.KeyTraceback, string(debug.Stack()))
+		if w.status != 0 {
+			g.access(w, r, id)
+			panic(http.ErrAbortHandler)
+		}
+		errorReply(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError)).write(w, r, id)
+	}
+	g.access(w, r, id)
+}
+
+func (g *Gateway) access(w *responseWriter, r *http.Request, id string) {
+	// The level is asked first, because most gateways run without Debug.
+	if !g.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	g.log.Debug("request served", telemetry.KeyRequestID, id, telemetry.KeyMethod, r.Method,
+		telemetry.KeyHost, r.Host, telemetry.KeyPath, r.URL.Path, telemetry.KeyStatus, w.status,
+		telemetry.KeyCount, w.size, telemetry.KeyDuration, time.Since(w.began))
+}

@@ -1,0 +1,218 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/apidef"
+	"github.com/krait-gateway/krait/bundle"
+	"github.com/krait-gateway/krait/coprocesspb"
+	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/hook"
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+// pluginSet is the plugin code of one API.
+type pluginSet struct {
+	driver string
+	units  []pluginUnit
+}
+
+// pluginUnit is one bundle of an API, or its own hooks, made callable.
+type pluginUnit struct {
+	bundle     string // name, "" for hooks without a bundle
+	hash       string // bundle_hash of contract section 2
+	middleware *apidef.CustomMiddleware
+	plugin     coprocess.Plugin
+}
+
+// sharedPlugin is plugin code that APIs with the same bundle share.
+type sharedPlugin struct {
+	once   sync.Once
+	plugin coprocess.Plugin
+	err    error
+}
+
+// loadPlugins fetches the bundles of def and loads their code. Everything is
+// handed to s, which frees it.
+func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *apidef.API) (*pluginSet, error) {
+	if len(def.Bundles) == 0 {
+		return g.loadOwnHooks(ctx, s, a, def)
+	}
+	if def.CustomMiddleware.HasHooks() {
+		a.log.Warn("hooks of the API definition are without effect, those of the bundle's manifest count",
+			telemetry.KeyFile, a.file, telemetry.KeyBundle, a.bundles)
+	}
+	if g.bundles == nil {
+		return nil, errors.New("custom_middleware_bundle is set, but bundles are not available; set enable_bundle_downloader in tyk.conf")
+	}
+	bundles := make([]*bundle.Bundle, 0, len(def.Bundles))
+	for i, name := range def.Bundles {
+		if slices.Contains(def.Bundles[:i], name) {
+			return nil, fmt.Errorf("custom_middleware_bundle: bundle %q is listed twice; list it once", name)
+		}
+		b, err := g.bundles.Fetch(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		s.keepBundle(b)
+		if b.Stale != nil {
+			a.log.Warn("an older version of the bundle is used", telemetry.KeyBundle, name, telemetry.KeyError, b.Stale.Error())
+		}
+		bundles = append(bundles, b)
+	}
+	combined, err := bundle.Combine(bundles)
+	if err != nil {
+		return nil, fmt.Errorf("custom_middleware_bundle: %w", err)
+	}
+	if combined.IDExtractor != nil {
+		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request",
+			telemetry.KeyBundle, combined.IDExtractor.Name)
+	}
+	set := &pluginSet{driver: combined.Driver}
+	for i, b := range bundles {
+		code, err := codeOf(b)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			// Event functions belong into the first bundle: names alone do
+			// not say which one was meant.
+			code.Events = eventFunctions(def)
+		}
+		plugin, err := g.loadPlugin(ctx, s, combined.Driver, code)
+		if err != nil {
+			return nil, err
+		}
+		set.units = append(set.units, pluginUnit{
+			bundle: b.Name, hash: b.ID, middleware: &b.Manifest.CustomMiddleware, plugin: plugin,
+		})
+	}
+	return set, nil
+}
+
+// loadOwnHooks loads hooks that an API definition names without a bundle. They
+// have no code here, so only a driver that calls a plugin server can run them.
+func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *apidef.API) (*pluginSet, error) {
+	mw := &def.CustomMiddleware
+	if !mw.HasHooks() {
+		return &pluginSet{}, nil
+	}
+	if mw.Driver == apidef.DriverPython {
+		return nil, errors.New("custom_middleware names Python hooks, but no bundle holds their code; set custom_middleware_bundle")
+	}
+	if mw.IDExtractor.Runs() {
+		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request")
+	}
+	plugin, err := g.loadPlugin(ctx, s, mw.Driver, coprocess.Code{
+		Name: def.ID, Hooks: hookNames(mw), Events: eventFunctions(def),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pluginSet{driver: mw.Driver, units: []pluginUnit{{hash: bundle.ID(""), middleware: mw, plugin: plugin}}}, nil
+}
+
+// loadPlugin loads code, once per snapshot.
+func (g *Gateway) loadPlugin(ctx context.Context, s *snapshot, driver string, code coprocess.Code) (coprocess.Plugin, error) {
+	d := g.drivers[driver]
+	if d == nil {
+		return nil, fmt.Errorf("plugin driver %q is not loaded; set coprocess_options.enable_coprocess in tyk.conf and look for the driver's own error in the log", driver)
+	}
+	key := strings.Join(append([]string{driver, code.Name, code.Dir}, code.Events...), "\x00")
+	s.mu.Lock()
+	shared := s.shared[key]
+	if shared == nil {
+		shared = &sharedPlugin{}
+		s.shared[key] = shared
+	}
+	s.mu.Unlock()
+	shared.once.Do(func() {
+		shared.err = errors.New("the driver panicked, see the log") // unless it returns
+		shared.plugin, shared.err = d.Load(ctx, code)
+		if shared.err == nil {
+			s.keepPlugin(shared.plugin)
+		}
+	})
+	if shared.err != nil {
+		return nil, fmt.Errorf("load plugin code %q with driver %s: %w", code.Name, driver, shared.err)
+	}
+	return shared.plugin, nil
+}
+
+// codeOf says where the code of b is and how it wants to be run.
+func codeOf(b *bundle.Bundle) (coprocess.Code, error) {
+	settings := b.Manifest.Krait
+	code := coprocess.Code{
+		Name: b.Name, Dir: b.Dir, Entry: b.Entry(), Hooks: hookNames(&b.Manifest.CustomMiddleware),
+		Timeout: settings.HookTimeout(), Serial: settings.Serial,
+	}
+	if settings.Venv != "" {
+		venv := settings.Venv
+		if !filepath.IsAbs(venv) {
+			venv = filepath.Join(b.Dir, venv)
+		}
+		paths, err := filepath.Glob(filepath.Join(venv, "lib", "python3*", "site-packages"))
+		if err != nil || len(paths) == 0 {
+			return code, fmt.Errorf("bundle %q: manifest.json: krait.venv: %s is not a Python virtual environment; create it or remove the setting", b.Name, venv)
+		}
+		code.Path = paths
+	}
+	return code, nil
+}
+
+// hookNames lists the functions that have to be defined.
+func hookNames(mw *apidef.CustomMiddleware) []string {
+	var names []string
+	for _, list := range [][]apidef.MiddlewareDefinition{mw.Pre, {mw.AuthCheck}, mw.PostKeyAuth, mw.Post, mw.Response} {
+		for _, d := range list {
+			if d.Runs() && !slices.Contains(names, d.Name) {
+				names = append(names, d.Name)
+			}
+		}
+	}
+	return names
+}
+
+// eventFunctions lists the plugin functions that event handlers of def call.
+func eventFunctions(def *apidef.API) []string {
+	var names []string
+	for _, handlers := range def.EventHandlers {
+		for _, h := range handlers {
+			name, _ := h.Meta["name"].(string)
+			if h.Name == event.HandlerPlugin && name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// hooks makes the configured hooks of all units callable, in order.
+func (p *pluginSet) hooks(def *apidef.API, kind coprocesspb.HookType,
+	list func(*apidef.CustomMiddleware) []apidef.MiddlewareDefinition,
+) []*hook.Hook {
+	var out []*hook.Hook
+	for _, u := range p.units {
+		spec := &hook.API{
+			ID: def.ID, Name: def.Name, OrgID: def.OrgID, BundleHash: u.hash, ConfigData: def.ConfigData,
+		}
+		for _, d := range list(u.middleware) {
+			if !d.Runs() {
+				continue
+			}
+			out = append(out, &hook.Hook{
+				Type: kind, Name: d.Name, RawBodyOnly: d.RawBodyOnly, API: spec, Bundle: u.bundle,
+				Dispatcher: u.plugin, ResponseLimit: bufferLimit,
+			})
+		}
+	}
+	return out
+}
