@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/krait-gateway/krait/jsonfile"
 	"github.com/krait-gateway/krait/telemetry"
@@ -47,10 +48,9 @@ func (v *validator) run(c *Config) {
 	if _, err := telemetry.NewLogger(io.Discard, "", c.LogFormat); err != nil {
 		v.add("log_format", fmt.Sprintf("%q is not known", c.LogFormat), "use text or json")
 	}
-	notNegative(v, "global_session_lifetime", c.GlobalSessionLifetime)
+	v.seconds("global_session_lifetime", c.GlobalSessionLifetime)
 	notNegative(v, "max_idle_connections_per_host", c.MaxIdleConnectionsPerHost)
-	const longest = float64(math.MaxInt64 / 1_000_000_000)
-	if t := c.ProxyDefaultTimeout; !(t >= 0 && t < longest) {
+	if t := c.ProxyDefaultTimeout; math.IsNaN(t) || t < 0 || t > float64(longest) {
 		v.add("proxy_default_timeout", "is not a number of seconds", "write 30 for half a minute")
 	}
 }
@@ -59,6 +59,16 @@ func notNegative[T cmp.Ordered](v *validator, key string, value T) {
 	var zero T
 	if value < zero {
 		v.add(key, fmt.Sprint(value, " is negative"), "write 0 or more")
+	}
+}
+
+// longest is the number of seconds that fits into a time.Duration.
+const longest = int64(math.MaxInt64 / time.Second)
+
+func (v *validator) seconds(key string, value int64) {
+	notNegative(v, key, value)
+	if value > longest {
+		v.add(key, fmt.Sprint(value, " seconds are too long"), "write a smaller number, or 0")
 	}
 }
 
@@ -72,8 +82,8 @@ func (v *validator) server(c *Config) {
 	}
 	o := &c.HTTPServerOptions
 	const key = "http_server_options."
-	notNegative(v, key+"read_timeout", o.ReadTimeout)
-	notNegative(v, key+"write_timeout", o.WriteTimeout)
+	v.seconds(key+"read_timeout", int64(o.ReadTimeout))
+	v.seconds(key+"write_timeout", int64(o.WriteTimeout))
 	notNegative(v, key+"flush_interval", o.FlushInterval)
 	notNegative(v, key+"max_request_body_size", o.MaxRequestBodySize)
 	if o.MinVersion != 0 && (o.MinVersion < 0x0301 || o.MinVersion > 0x0304) {

@@ -14,7 +14,7 @@ func (v *validator) storage(s *Storage) {
 	}
 	v.redisAddresses(s)
 	notNegative(v, key+"database", s.Database)
-	notNegative(v, key+"timeout", s.Timeout)
+	v.seconds(key+"timeout", int64(s.Timeout))
 	notNegative(v, key+"optimisation_max_active", s.MaxActive)
 	notNegative(v, key+"optimisation_max_idle", s.MaxIdle)
 	if s.EnableCluster && s.MasterName != "" {

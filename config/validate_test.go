@@ -103,6 +103,7 @@ func TestLoadRefusesWhatIsWrong(t *testing.T) {
 			`{"http_server_options": {"read_timeout": -1, "write_timeout": -1, "flush_interval": -1, "max_request_body_size": -1, "min_version": 1}}`,
 			[]string{"http_server_options.read_timeout", "http_server_options.write_timeout", "http_server_options.flush_interval", "http_server_options.max_request_body_size", "http_server_options.min_version"},
 		},
+		{`{"global_session_lifetime": 9223372036854775807, "proxy_default_timeout": 1e300}`, []string{"global_session_lifetime", "proxy_default_timeout"}},
 		{`{"http_server_options": {"use_ssl": true}}`, []string{"http_server_options.certificates"}},
 		{
 			`{"http_server_options": {"use_ssl": true, "certificates": [{}, {"cert_file": "gone", "key_file": "plain.txt"}, {"cert_file": "cert.pem", "key_file": "other.key"}]}}`,
