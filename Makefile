@@ -40,6 +40,7 @@ test: ## Set up, lint, run every test (what CI runs)
 	@$(STEP) "go vet" go vet ./...
 	@$(STEP) "lint Go" $(MAKE) lint-go
 	@$(STEP) "Go tests" $(MAKE) test-go
+	@$(STEP) "bridge with further CPythons" $(MAKE) test-pythons
 	@$(STEP) "fuzz" $(MAKE) fuzz
 
 .PHONY: build
@@ -64,6 +65,10 @@ test-python: ## pylib's tests with three protobuf runtimes, oldest to newest
 	@scripts/test-python .tools/venv-protobuf-system/bin/python3
 	@scripts/test-python .tools/venv-protobuf-4.21/bin/python3
 	@scripts/test-python .venv/bin/python3
+
+.PHONY: test-pythons
+test-pythons: cpythons ## The bridge's tests with CPython 3.9 to 3.14
+	@scripts/test-pythons
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME
