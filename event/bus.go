@@ -210,7 +210,7 @@ var errPanic = errors.New("handler panicked")
 func (b *Bus) handle(h Handler, e Event) {
 	ctx, cancel := context.WithTimeout(b.ctx, b.timeout)
 	defer cancel()
-	err, stack := guarded(ctx, h, e)
+	stack, err := guarded(ctx, h, e)
 	if err == nil {
 		return
 	}
@@ -234,12 +234,12 @@ func nameOf(h Handler) string {
 	return fmt.Sprintf("%T", h)
 }
 
-// guarded calls h and turns a panic into an error and its stack.
-func guarded(ctx context.Context, h Handler, e Event) (err error, stack string) {
+// guarded calls h and turns a panic into its stack and an error.
+func guarded(ctx context.Context, h Handler, e Event) (stack string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err, stack = fmt.Errorf("%w: %v", errPanic, r), string(debug.Stack())
+			stack, err = string(debug.Stack()), fmt.Errorf("%w: %v", errPanic, r)
 		}
 	}()
-	return h.Handle(ctx, e), ""
+	return "", h.Handle(ctx, e)
 }

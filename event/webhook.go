@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -106,7 +107,7 @@ func (h *WebhookHandler) send(ctx context.Context, body []byte) error {
 		return fmt.Errorf("send webhook: %w", withoutURL(err))
 	}
 	defer resp.Body.Close()
-	if _, err := io.CopyN(io.Discard, resp.Body, maxReply); err != nil && err != io.EOF {
+	if _, err := io.CopyN(io.Discard, resp.Body, maxReply); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read reply of webhook: %w", err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -141,7 +142,8 @@ func (h *WebhookHandler) request(ctx context.Context, body []byte) (*http.Reques
 // withoutURL returns the cause of a client's error: the URL around it may hold
 // credentials.
 func withoutURL(err error) error {
-	if e, ok := err.(*url.Error); ok { //nolint:errorlint // http.Client returns it unwrapped
+	var e *url.Error
+	if errors.As(err, &e) {
 		return e.Err
 	}
 	return err

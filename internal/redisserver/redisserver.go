@@ -3,6 +3,7 @@ package redisserver
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -162,7 +163,7 @@ func (s *Server) run() error {
 			if strings.Contains(p.output.String(), "Address already in use") {
 				return errPortTaken
 			}
-			return fmt.Errorf("redis-server ended at its start: %v\n%s", p.err, p.output.String())
+			return fmt.Errorf("redis-server ended at its start: %w\n%s", p.err, p.output.String())
 		case <-deadline:
 			return fmt.Errorf("redis-server does not answer PING within %s: %w\n%s", readyWithin, errors.Join(err, p.end()), p.output.String())
 		case <-tick.C:
@@ -214,7 +215,14 @@ func freePort() (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		port := l.Addr().(*net.TCPAddr).Port
+		_, portText, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			return 0, errors.Join(err, l.Close())
+		}
+		port, err := strconv.Atoi(portText)
+		if err != nil {
+			return 0, errors.Join(err, l.Close())
+		}
 		bus, busErr := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+10000)))
 		if err := l.Close(); err != nil {
 			return 0, err
@@ -239,7 +247,7 @@ type process struct {
 }
 
 func launch(bin string, args []string) (*process, error) {
-	p := &process{cmd: exec.Command(bin, args...), output: &lockedBuffer{}, done: make(chan struct{})}
+	p := &process{cmd: exec.CommandContext(context.Background(), bin, args...), output: &lockedBuffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
 	if err := p.cmd.Start(); err != nil {

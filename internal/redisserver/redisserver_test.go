@@ -90,5 +90,5 @@ func TestNothingIsKeptOnDisk(t *testing.T) {
 	redisserver.Start(t).Stop()
 	after, err := os.ReadDir(".")
 	require.NoError(t, err)
-	require.Equal(t, len(before), len(after))
+	require.Len(t, after, len(before))
 }

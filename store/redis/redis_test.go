@@ -163,8 +163,8 @@ func TestErrorsOfTheServerDoNotQuoteKeysOrValues(t *testing.T) {
 	require.ErrorContains(t, err, "session:")
 	require.NotContains(t, err.Error(), "s3cr3t")
 	require.NotContains(t, err.Error(), "v4lue")
-	_, isServers := err.(interface{ Unwrap() error }).Unwrap().(goredis.Error)
-	require.True(t, isServers, "the cause stays reachable")
+	var cause goredis.Error
+	require.ErrorAs(t, err, &cause, "the cause stays reachable")
 }
 
 func TestAllCallsShareOnePool(t *testing.T) {
