@@ -123,7 +123,7 @@ format: $(GOLANGCI) .venv ## Rewrite Go, C and Python as the linters want it
 	@$(GOLANGCI) fmt
 	@git ls-files '*.c' '*.h' | xargs -r .venv/bin/clang-format -i
 	@git ls-files '*.py' '*.pyi' | grep -v -E '_pb2\.pyi?$$|(^|/)testdata/' | \
-		xargs -r .venv/bin/ruff format --config pylib/pyproject.toml
+		xargs -r .venv/bin/ruff format
 
 ##@ Set-up (done by run and test)
 
