@@ -51,8 +51,8 @@
 // keeps importing from the version it came from. A version that is no longer in
 // service is removed when the last [Bundle] of it is released; leftovers of a
 // process that died are removed by [NewFetcher]. Versions in use are marked by
-// a lock on their directory, so several gateways can share Dir. On systems
-// without flock old versions are not removed.
+// a lock on their directory, so several gateways can share Dir. Where the
+// system or the file system has no flock, old versions are not removed.
 //
 // A plain directory at Dir/<md5>, put there by hand or by another gateway, is
 // loaded in place. When a download differs from it, it is moved aside, not

@@ -115,8 +115,11 @@ func newClient(config Config) *http.Client {
 			if len(via) > maxRedirects {
 				return fmt.Errorf("%w: more than %d", errRedirect, maxRedirects)
 			}
+			if scheme := request.URL.Scheme; scheme != "http" && scheme != "https" {
+				return fmt.Errorf("%w: to the scheme %q", errRedirect, scheme)
+			}
 			if via[0].URL.Scheme == "https" && request.URL.Scheme != "https" {
-				return fmt.Errorf("%w: from https to %s", errRedirect, request.URL.Scheme)
+				return fmt.Errorf("%w: from https to http", errRedirect)
 			}
 			return nil
 		},
@@ -148,7 +151,7 @@ func (f *Fetcher) get(ctx context.Context, source *url.URL, archive string, pres
 		return state, err
 	},
 		backoff.WithBackOff(delays),
-		backoff.WithMaxTries(uint(f.config.Attempts)), //nolint:gosec // positive
+		backoff.WithMaxTries(uint(f.config.Attempts)),
 		backoff.WithMaxElapsedTime(f.config.Timeout),
 		backoff.WithNotify(func(err error, delay time.Duration) {
 			f.config.Logger.Debug("bundle download is tried again",

@@ -2,94 +2,18 @@ package bundle
 
 import (
 	"context"
-	"crypto/rsa"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/singleflight"
 
 	"github.com/krait-gateway/krait/telemetry"
 )
-
-// Config says how a [Fetcher] obtains bundles.
-type Config struct {
-	// Dir is where bundles are kept: <middleware_path>/bundles.
-	Dir string
-	// Enabled lets bundles be downloaded (enable_bundle_downloader); otherwise
-	// only those in Dir are used.
-	Enabled bool
-	// BaseURL is where bundles are downloaded from (bundle_base_url): http,
-	// https or file. The bundle's name is appended to its path; a query is
-	// kept.
-	BaseURL string
-	// InsecureSkipVerify accepts any certificate (bundle_insecure_skip_verify).
-	InsecureSkipVerify bool
-	// PublicKey, when set, refuses bundles that are not signed with it.
-	PublicKey *rsa.PublicKey
-	// RequireManifestSignature refuses bundles without manifest_signature.
-	RequireManifestSignature bool
-	// Limits bounds what is downloaded and unpacked.
-	Limits Limits
-	// Attempts is how often a download is tried. Default 4.
-	Attempts int
-	// RetryDelay is the pause before the second attempt; later ones are
-	// longer. Default 500 ms.
-	RetryDelay time.Duration
-	// AttemptTimeout limits one attempt, body included. Default 1 min.
-	AttemptTimeout time.Duration
-	// Timeout limits one Fetch with all its attempts. Default 3 min.
-	Timeout time.Duration
-	// Logger receives warnings. Default: none are written.
-	Logger *slog.Logger
-}
-
-// Validate reports everything that is wrong with c.
-func (c Config) Validate() error {
-	var found []error
-	if c.Dir == "" {
-		found = append(found, errors.New("middleware_path: the directory for bundles is not set"))
-	}
-	if c.RequireManifestSignature && c.PublicKey == nil {
-		found = append(found, VerifyOptions{RequireManifestSignature: true}.validate())
-	}
-	if c.PublicKey != nil {
-		found = append(found, checkBits("public_key_path", c.PublicKey))
-	}
-	if c.Enabled && c.BaseURL != "" {
-		_, err := parseBase(c.BaseURL)
-		found = append(found, err)
-	}
-	if err := errors.Join(found...); err != nil {
-		return fmt.Errorf("bundle downloader: %w", err)
-	}
-	return nil
-}
-
-func (c Config) withDefaults() Config {
-	duration := func(field *time.Duration, value time.Duration) {
-		if *field <= 0 {
-			*field = value
-		}
-	}
-	duration(&c.RetryDelay, 500*time.Millisecond)
-	duration(&c.AttemptTimeout, time.Minute)
-	duration(&c.Timeout, 3*time.Minute)
-	if c.Attempts <= 0 {
-		c.Attempts = 4
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	c.Limits = c.Limits.withDefaults()
-	return c
-}
 
 // Bundle is a verified bundle on disk.
 type Bundle struct {
@@ -280,6 +204,10 @@ func (f *Fetcher) fetch(ctx context.Context, name string) (*fetched, error) {
 		}
 		return present, presentErr
 	}
+	if present == nil && !errors.Is(presentErr, ErrNotFound) {
+		f.config.Logger.Warn("bundle on disk cannot be used, downloading it",
+			telemetry.KeyBundle, name, telemetry.KeyError, presentErr.Error())
+	}
 	current, err := f.current(ctx, name, present)
 	switch {
 	case err == nil:
@@ -372,7 +300,7 @@ func (f *Fetcher) current(ctx context.Context, name string, present *fetched) (_
 		return nil, err
 	}
 	installed = true
-	f.report(name, report, replaced)
+	f.announce(name, report, replaced)
 	f.prune(name, old)
 	return &fetched{place: place{dir: report.Path, version: version}, report: report}, nil
 }
@@ -388,7 +316,7 @@ func (f *Fetcher) remember(name, version string, state download) {
 	}
 }
 
-func (f *Fetcher) report(name string, report *Report, replaced string) {
+func (f *Fetcher) announce(name string, report *Report, replaced string) {
 	f.config.Logger.Info("bundle downloaded",
 		telemetry.KeyBundle, name, telemetry.KeyPath, report.Path)
 	if replaced != "" {

@@ -162,3 +162,28 @@ func TestBundleWithoutFilesSignedByOtherTools(t *testing.T) {
 	_, err = bundle.Verify(t.Context(), signed(opensslSign(t, key, "")), options)
 	require.ErrorIs(t, err, bundle.ErrBadSignature)
 }
+
+// TestCanonicalFormIsThatOfRFC8785 signs the canonical text by hand; numbers
+// and order of members are the examples of RFC 8785 section 3.2.
+func TestCanonicalFormIsThatOfRFC8785(t *testing.T) {
+	key := opensslKey(t)
+	manifest := `{
+		"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001, -0, 1e21, 9007199254740991],
+		"literals": [null, true, false],
+		"string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
+		"sorted": {"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\ud83d\ude00": 5, "\u0080": 6, "\u00f6": 7},
+		"controls": "\b\t\n\f\r\u0000\u007f<&>",
+		"checksum": "` + md5sum(t, "") + `", "signature": "", "manifest_signature": "SIGNATURE",
+		"custom_middleware": {"pre": [{"name": "H"}], "driver": "grpc"}}`
+	canonical := `{"checksum":"` + md5sum(t, "") + `",` +
+		`"controls":"\b\t\n\f\r\u0000` + "\x7f" + `<&>",` +
+		`"custom_middleware":{"driver":"grpc","pre":[{"name":"H"}]},` +
+		`"literals":[null,true,false],` +
+		`"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27,0,1e+21,9007199254740991],` +
+		`"sorted":{"\r":2,"1":4,"` + "\u0080" + `":6,"ö":7,"€":1,"😀":5,"` + "\ufb33" + `":3},` +
+		`"string":"€$\u000f\nA'B\"\\\\\"/"}`
+	signature := opensslSign(t, key, "krait-bundle-v1\n"+canonical+"\n")
+	path := zipFile(t, entry{name: "manifest.json", content: strings.Replace(manifest, "SIGNATURE", signature, 1)})
+	_, err := bundle.Verify(t.Context(), path, bundle.VerifyOptions{PublicKey: key.public})
+	require.NoError(t, err)
+}

@@ -18,7 +18,7 @@ func lockDirectory(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(file, syscall.LOCK_SH); err != nil {
+	if err := flock(file, syscall.LOCK_SH); err != nil && !unsupported(err) {
 		return nil, errors.Join(err, file.Close())
 	}
 	// It may have been removed while the lock was waited for.
@@ -44,7 +44,7 @@ func removeUnused(dir string, keep func() bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	switch err := flock(file, syscall.LOCK_EX|syscall.LOCK_NB); {
-	case errors.Is(err, syscall.EWOULDBLOCK):
+	case errors.Is(err, syscall.EWOULDBLOCK), unsupported(err):
 		return nil
 	case err != nil:
 		return err
@@ -53,6 +53,12 @@ func removeUnused(dir string, keep func() bool) (err error) {
 		return nil
 	}
 	return os.RemoveAll(dir)
+}
+
+// unsupported: some network file systems have no locks. Nothing is removed
+// there, as nobody knows what is in use.
+func unsupported(err error) bool {
+	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, errors.ErrUnsupported)
 }
 
 func flock(file *os.File, how int) error {

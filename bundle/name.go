@@ -1,7 +1,7 @@
 package bundle
 
 import (
-	"crypto/md5" //nolint:gosec // the contract names directories by MD5
+	"crypto/md5"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
@@ -20,7 +20,7 @@ const (
 // ID returns the id of the bundle named name: the lower-case hex MD5 of the
 // name. It is what plugins see as bundle_hash and the directory's name.
 func ID(name string) string {
-	sum := md5.Sum([]byte(name)) //nolint:gosec // see above
+	sum := md5.Sum([]byte(name))
 	return hex.EncodeToString(sum[:])
 }
 

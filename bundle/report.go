@@ -54,7 +54,7 @@ func (r *Report) fingerprint() string {
 func (r *Report) WriteText(w io.Writer) error {
 	manifest := r.Manifest
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	line := func(name, value string) { fmt.Fprintf(table, "%s:\t%s\n", name, value) }
+	line := func(name, value string) { _, _ = fmt.Fprintf(table, "%s:\t%s\n", name, value) } // Flush reports it
 	line("bundle", fmt.Sprintf("%s (%s)", r.Path, r.Kind))
 	line("driver", manifest.CustomMiddleware.Driver)
 	if entry := manifest.Entry(); entry != "" {
