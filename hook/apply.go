@@ -124,12 +124,15 @@ func parseURL(text string) (*url.URL, error) {
 }
 
 // newBody returns the body that a hook left, and whether it changed: raw when
-// that differs from what was sent, else text when that does.
+// that differs from what was sent, else text when that does. An empty text
+// beside an unchanged raw is no change: plugins that return a message of their
+// own leave body out, since the reference ignores it. Emptying raw_body empties
+// the body.
 func newBody(sentRaw []byte, sentText string, raw []byte, text string) ([]byte, bool) {
 	switch {
 	case !bytes.Equal(raw, sentRaw):
 		return raw, true
-	case text != sentText:
+	case text != "" && text != sentText:
 		return []byte(text), true
 	default:
 		return nil, false

@@ -41,9 +41,9 @@ func main() {
 	}
 }
 
-// oneLine joins what a joined error spreads over several lines.
+// oneLine puts the faults of a joined error on one line, for logs.
 func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " | ")
 }
 
 type versionCommand struct{}
