@@ -23,6 +23,9 @@ import (
 // ErrClosed says that the gateway was closed.
 var ErrClosed = errors.New("gateway is closed")
 
+// defaultLoadWait is Config.LoadWait when it is not set.
+const defaultLoadWait = 10 * time.Second
+
 // Bundles fetches and verifies plugin bundles by the name that an API
 // definition gives. It must be safe for concurrent use.
 type Bundles interface {
@@ -63,6 +66,10 @@ type Config struct {
 	Checks []Check
 	// Version is shown by the health endpoint.
 	Version string
+	// LoadWait bounds how long New and Load wait for plugin code; 0 means
+	// 10 s. An API that needs longer must not keep the others from being
+	// served: it answers 503 until it is ready.
+	LoadWait time.Duration
 	// Drain bounds how long Serve waits for requests when it stops; 0 means
 	// 30 s.
 	Drain time.Duration
@@ -92,6 +99,7 @@ type Gateway struct {
 	events   Events
 	log      *slog.Logger
 	version  string
+	loadWait time.Duration
 	drain    time.Duration
 	buffers  *bufferPool
 	health   health
@@ -123,6 +131,9 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	if g.version == "" {
 		g.version = unknownVersion
 	}
+	if g.loadWait = c.LoadWait; g.loadWait <= 0 {
+		g.loadWait = defaultLoadWait
+	}
 	if g.drain <= 0 {
 		g.drain = defaultDrain
 	}
@@ -139,11 +150,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	return g, nil
 }
 
-// loadWait bounds how long Load waits for plugin code. An API that needs longer
-// must not keep the others from being served: it answers 503 until it is ready.
-const loadWait = 10 * time.Second
-
-// Load builds all of apis, then serves them in place of the current ones.
+// Load builds all of apis, waits for their plugin code within LoadWait, then serves them in place of the current ones.
 // Requests in flight end on the APIs they began with; plugins of the replaced
 // APIs are closed after the last such request. The error is that of ctx, or
 // [ErrClosed]; the current APIs then stay in service.
@@ -154,7 +161,7 @@ func (g *Gateway) Load(ctx context.Context, apis []apidef.Loaded) error {
 		return ErrClosed
 	}
 	next := g.build(ctx, apis)
-	next.await(ctx, loadWait)
+	next.await(ctx, g.loadWait)
 	if err := ctx.Err(); err != nil {
 		return errors.Join(fmt.Errorf("load API definitions: %w", err), next.close())
 	}

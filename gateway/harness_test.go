@@ -178,6 +178,7 @@ type setup struct {
 	checks   []gateway.Check
 	events   gateway.Events
 	drain    time.Duration
+	loadWait time.Duration
 	noDriver bool
 }
 
@@ -220,7 +221,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
 		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: s.bundles, Store: mem,
-		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain,
+		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

@@ -124,6 +124,11 @@ func (u *upstream) rewrite(pr *httputil.ProxyRequest) {
 // modifyResponse runs the response hooks. An error makes ReverseProxy drop the
 // response and call proxyError.
 func modifyResponse(resp *http.Response) error {
+	if len(resp.Trailer) > 0 {
+		// An HTTP/1.1 client gets trailers behind a chunked body only (RFC
+		// 9112 section 7.1.2), while an HTTP/2 upstream may state a length.
+		resp.Header.Del("Content-Length")
+	}
 	x := exchangeOf(resp.Request.Context())
 	return x.runResponseHooks(resp)
 }

@@ -5,6 +5,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -50,17 +51,31 @@ def host(monkeypatch: pytest.MonkeyPatch) -> RecordingHost:
 
 
 @pytest.fixture
-def redirected(host: RecordingHost, monkeypatch: pytest.MonkeyPatch) -> RecordingHost:
-    for owner, name in (
+def redirected(host: RecordingHost) -> RecordingHost:
+    """Run the test with output redirected to the log, as in a gateway."""
+    return host
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    # Not in the fixture: pytest puts its own sys.stdout in between.
+    if "redirected" not in pyfuncitem.fixturenames:
+        yield
+        return
+    places = (
         (sys, "stdout"),
         (sys, "stderr"),
         (sys, "unraisablehook"),
         (threading, "excepthook"),
         (warnings, "showwarning"),
-    ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
+    )
+    saved = [(owner, name, getattr(owner, name)) for owner, name in places]
     _output.redirect()
-    return host
+    try:
+        yield
+    finally:
+        for owner, name, value in saved:
+            setattr(owner, name, value)
 
 
 class Loaded:

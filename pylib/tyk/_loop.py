@@ -131,7 +131,6 @@ class LoopThread:
             return self._loop
 
     def _main(self, loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
         while True:
             try:
                 loop.run_forever()
@@ -142,7 +141,6 @@ class LoopThread:
         try:
             loop.run_until_complete(_wind_up())
         finally:
-            asyncio.set_event_loop(None)
             loop.close()
 
 

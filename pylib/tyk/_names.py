@@ -29,8 +29,9 @@ def _listed_stdlib() -> frozenset[str]:
     """List the standard library where sys.stdlib_module_names is missing (3.9)."""
     names = set(sys.builtin_module_names)
     library = sysconfig.get_path("stdlib")
-    platform = sysconfig.get_path("platstdlib")
-    for directory in {library, platform, os.path.join(platform, "lib-dynload")}:
+    # In a venv sysconfig's platform directory is the venv's, which has none.
+    compiled = [path for path in sys.path if os.path.basename(path) == "lib-dynload"]
+    for directory in [library, os.path.join(library, "lib-dynload"), *compiled]:
         if not os.path.isdir(directory):
             continue
         for entry in os.listdir(directory):

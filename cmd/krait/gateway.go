@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/apidef"
+	"github.com/krait-gateway/krait/bridge"
+	"github.com/krait-gateway/krait/bundle"
+	"github.com/krait-gateway/krait/config"
+	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/gateway"
+	"github.com/krait-gateway/krait/session"
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+const (
+	// closeTimeout limits the end of plugins, events and the interpreter,
+	// each, once requests have ended.
+	closeTimeout = 10 * time.Second
+	// pythonDriver is the driver's name in manifests.
+	pythonDriver = "python"
+	// slowBackend is the protobuf backend that takes half a millisecond for a
+	// message.
+	slowBackend = "python"
+)
+
+type gatewayCommand struct {
+	Conf string `default:"tyk.conf" help:"The configuration file." type:"path"`
+}
+
+// Run serves until SIGTERM or an interrupt, then lets requests end.
+func (c *gatewayCommand) Run(ctx context.Context) (err error) {
+	conf, warnings, err := config.Load(c.Conf, os.Environ())
+	if err != nil {
+		return err
+	}
+	logger, err := telemetry.NewLogger(os.Stderr, conf.LogLevel, conf.LogFormat)
+	if err != nil {
+		return err
+	}
+	for _, warning := range warnings {
+		logger.Warn("setting has no effect", telemetry.KeySetting, warning)
+	}
+	apis, err := apidef.LoadDir(conf.AppPath)
+	if err != nil {
+		return err
+	}
+	var parts closers
+	defer func() { err = errors.Join(err, parts.close()) }()
+
+	store, err := openStore(conf, logger)
+	if err != nil {
+		return err
+	}
+	parts.add("store", func(context.Context) error { return store.Close() })
+	events := event.NewBus(event.Config{Logger: logger})
+	parts.add("events", events.Close)
+	fetcher, err := newFetcher(conf, logger)
+	if err != nil {
+		return err
+	}
+	parts.add("bundles", func(context.Context) error { return fetcher.Close() })
+
+	drivers := map[string]coprocess.Driver{}
+	var checks []gateway.Check
+	if conf.CoprocessOptions.EnableCoprocess {
+		check := startPython(ctx, conf, gateway.NewHost(store, events, logger), logger, drivers, &parts)
+		checks = append(checks, check)
+	}
+	g, err := gateway.New(ctx, gateway.Config{
+		Config:   conf,
+		APIs:     apis,
+		Drivers:  drivers,
+		Bundles:  fetcher,
+		Store:    store,
+		Sessions: session.NewStore(store),
+		Events:   events,
+		Logger:   logger,
+		Checks:   checks,
+		Version:  version,
+	})
+	if err != nil {
+		return err
+	}
+	parts.add("plugins", g.Close)
+	return g.Run(ctx)
+}
+
+// startPython starts the interpreter and enters it in drivers. Without one the
+// gateway serves all the same: only APIs with Python plugins are refused.
+func startPython(ctx context.Context, conf *config.Config, host coprocess.Host, logger *slog.Logger, drivers map[string]coprocess.Driver, parts *closers) gateway.Check {
+	python, err := bridge.Start(ctx, bridge.Config{
+		Python:      pythonSearch(conf),
+		Host:        host,
+		Logger:      logger,
+		MaxInFlight: conf.CoprocessOptions.MaxInFlight,
+		HookTimeout: time.Duration(conf.CoprocessOptions.HookTimeout),
+		Path:        pythonPath(conf.CoprocessOptions.PythonPathPrefix),
+	})
+	if err != nil {
+		logger.Error("python is not available; APIs with Python plugins are refused", telemetry.KeyError, err)
+		return gateway.Check{Name: pythonDriver, Func: func(context.Context) (string, error) { return "", err }}
+	}
+	drivers[pythonDriver] = python
+	parts.add(pythonDriver, python.Stop)
+	v := python.Versions()
+	logger.Info("python is ready", "python_version", v.Python, "library", v.Library, "prefix", v.Prefix,
+		"protobuf_version", v.Protobuf, "protobuf_backend", v.Backend)
+	if v.Backend == slowBackend {
+		logger.Warn("protobuf runs its pure-Python backend, about 50 times slower; install the wheel: pip install --upgrade protobuf",
+			"protobuf_version", v.Protobuf)
+	}
+	summary := fmt.Sprintf("Python %s, protobuf %s (%s)", v.Python, v.Protobuf, v.Backend)
+	return gateway.Check{Name: pythonDriver, Func: func(context.Context) (string, error) {
+		if state := python.State(); state != bridge.StateReady {
+			return summary, fmt.Errorf("%w: it is %s", coprocess.ErrNotReady, state)
+		}
+		return summary, nil
+	}}
+}
+
+func pythonSearch(conf *config.Config) bridge.Search {
+	o := conf.CoprocessOptions
+	return bridge.Search{Version: o.PythonVersion, Home: o.PythonHome, Venv: o.Venv}
+}
+
+// pythonPath lists the directories that the reference takes modules from below
+// python_path_prefix, those that exist.
+func pythonPath(prefix string) []string {
+	if prefix == "" {
+		return nil
+	}
+	var found []string
+	for _, dir := range []string{prefix, filepath.Join(prefix, "coprocess", "python"), filepath.Join(prefix, "coprocess", "python", "proto")} {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			found = append(found, dir)
+		}
+	}
+	return found
+}
+
+func newFetcher(conf *config.Config, logger *slog.Logger) (*bundle.Fetcher, error) {
+	c := bundle.Config{
+		Dir:                      filepath.Join(conf.MiddlewarePath, "bundles"),
+		Enabled:                  conf.EnableBundleDownloader,
+		BaseURL:                  conf.BundleBaseURL,
+		InsecureSkipVerify:       conf.BundleInsecureSkipVerify,
+		RequireManifestSignature: conf.RequireManifestSignature,
+		Logger:                   logger,
+	}
+	if conf.PublicKeyPath != "" {
+		key, err := bundle.LoadPublicKey(conf.PublicKeyPath)
+		if err != nil {
+			return nil, fmt.Errorf("public_key_path: %w", err)
+		}
+		c.PublicKey = key
+	}
+	return bundle.NewFetcher(c)
+}
+
+// closers ends what was started, the last first.
+type closers []func() error
+
+func (c *closers) add(name string, end func(context.Context) error) {
+	*c = append(*c, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := end(ctx); err != nil {
+			return fmt.Errorf("close %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func (c *closers) close() error {
+	var faults []error
+	for i := len(*c) - 1; i >= 0; i-- {
+		faults = append(faults, (*c)[i]())
+	}
+	return errors.Join(faults...)
+}
