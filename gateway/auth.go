@@ -45,7 +45,10 @@ func (x *exchange) authenticateByHook(c *chain) *reply {
 		return x.overrideReply(out)
 	}
 	s := out.Session
-	if s != nil && len(out.Metadata) > 0 {
+	if s == nil { // a hook that only names the caller leaves none
+		s = &coprocesspb.SessionState{}
+	}
+	if len(out.Metadata) > 0 {
 		if s.Metadata == nil {
 			s.Metadata = make(map[string]string, len(out.Metadata))
 		}

@@ -81,7 +81,7 @@ func TestNativePlugins(t *testing.T) {
 	g := s.start()
 	for range 5 {
 		body := string(g.get("/native/").echoed(t).Body)
-		require.Equal(t, "value of cython||value of cython||value of ctypes", body)
+		require.Equal(t, "value of cython||value of cython|value of cython|value of ctypes", body)
 	}
 	g.awaitLog("logged by cython")
 	g.awaitLog("logged by ctypes")
