@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ type api struct {
 
 	state   atomic.Pointer[apiState]
 	settled chan struct{} // closed when state is final
+	once    sync.Once     // settles
 }
 
 // apiState is what became of loading an API. chain is nil unless the API
@@ -46,16 +48,18 @@ func newAPI(log *slog.Logger, id, name, file string) *api {
 
 // settle ends loading.
 func (a *api) settle(s *apiState) {
-	a.state.Store(s)
-	close(a.settled)
+	a.once.Do(func() {
+		a.state.Store(s)
+		close(a.settled)
+	})
 }
 
 // refuse ends loading with an API that answers 503 (contract section 3).
 func (a *api) refuse(reason error) {
-	a.settle(&apiState{status: APIRefused, reason: reason.Error()})
 	a.log.Error("API is refused, every request to it is answered with 503",
 		telemetry.KeyFile, a.file, telemetry.KeyListenPath, a.listenPath,
 		telemetry.KeyBundle, a.bundles, telemetry.KeyError, reason.Error())
+	a.settle(&apiState{status: APIRefused, reason: reason.Error()})
 }
 
 // chain returns how requests are served, or nil when they are not.

@@ -131,12 +131,12 @@ func (g *Gateway) load(ctx context.Context, s *snapshot, a *api, def *apidef.API
 		a.refuse(err)
 		return
 	}
+	a.log.Info("API is served", telemetry.KeyListenPath, a.listenPath, telemetry.KeyHost, a.domain,
+		telemetry.KeyTarget, def.Proxy.TargetURL.Redacted(), telemetry.KeyBundle, a.bundles)
 	a.settle(&apiState{status: APIActive, driver: plugins.driver, chain: c, handlers: handlers})
 	if g.current.Load() == s {
 		g.configureEvents() // Load did not wait for this API
 	}
-	a.log.Info("API is served", telemetry.KeyListenPath, a.listenPath, telemetry.KeyHost, a.domain,
-		telemetry.KeyTarget, def.Proxy.TargetURL.Redacted(), telemetry.KeyBundle, a.bundles)
 }
 
 func (g *Gateway) newChain(a *api, def *apidef.API, plugins *pluginSet) (*chain, error) {

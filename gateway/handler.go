@@ -63,6 +63,9 @@ func (g *Gateway) route(w *responseWriter, r *http.Request, id string) *reply {
 	return nil
 }
 
+// statusClientGone is what the access log says when nothing was answered.
+const statusClientGone = 499
+
 const (
 	msgPath     = "Request path is not allowed"
 	msgStopping = "Gateway is stopping"
@@ -85,6 +88,9 @@ func (g *Gateway) finish(w *responseWriter, r *http.Request, id string) {
 	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		// The response was cut short on purpose: net/http has to close the
 		// connection, so that the client notices.
+		if w.status == 0 {
+			w.status = statusClientGone
+		}
 		g.access(w, r, id)
 		panic(http.ErrAbortHandler)
 	}

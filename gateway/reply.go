@@ -43,7 +43,7 @@ type reply struct {
 	header map[string]string
 	// retryAfter in seconds; 0 leaves the header out.
 	retryAfter int
-	// dropped: the client is gone, nothing is written.
+	// dropped: the client is gone or cut, the connection is closed.
 	dropped bool
 }
 
@@ -51,11 +51,14 @@ func errorReply(code int, message string) *reply {
 	return &reply{code: code, message: message}
 }
 
-// write sends rp as the answer to r. Standard error bodies are JSON, or XML
+// write sends rp as the answer to r, or panics with http.ErrAbortHandler when
+// it is dropped. Standard error bodies are JSON, or XML
 // when the request's Content-Type is XML (contract section 3).
 func (rp *reply) write(w http.ResponseWriter, r *http.Request, requestID string) {
 	if rp.dropped {
-		return
+		// Returning would make net/http answer 200 to a client that is still
+		// there after all, because Serve cuts requests too.
+		panic(http.ErrAbortHandler)
 	}
 	h := w.Header()
 	var body []byte
