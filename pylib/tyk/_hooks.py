@@ -30,6 +30,8 @@ _ARGUMENTS = {
     4: "(request, session, metadata, spec)",
     5: "(request, response, session, metadata, spec)",
 }
+_MOST_VALUES = 5
+_Given = tuple[Any, Any, Any, Any, Any]
 # In these hooks Object.metadata stands alone; in the others it is the session's.
 _OWN_METADATA = frozenset({common.Unknown, common.Pre, common.CustomKeyCheck})
 
@@ -72,24 +74,29 @@ class Handler:
         if type(result) is CoroutineType:
             result = self._loop.run(result)
 
+        given = (request, session, metadata, response, spec)
+        if request.object is not wire or not _only_given(result, given):
+            self._apply(result, given, message, wire, own_metadata)
+        if not own_metadata:
+            _copy_metadata(message.session.metadata, message.metadata)
+
+    def _apply(self, result: Any, given: _Given, message: Object, wire: MiniRequestObject, own_metadata: bool) -> None:
+        """Put what a hook returned in place of what it was given into ``message``."""
         values: Sequence[Any] = result if type(result) in (tuple, list) else (result,)
-        if len(values) > 5:
+        if len(values) > _MOST_VALUES:
             self._refuse(f"a {type(result).__name__} of {len(values)} values")
+        request, _, metadata, _, _ = given
         new = _Returned()
-        for value in values:
-            if value is None or value is request or value is session or value is spec or value is response:
-                continue
-            if value is metadata:
-                new.live_metadata = True
-            elif not new.take(value):
-                self._refuse(_shown(value))
         if request.object is not wire:
             new.take(request)
+        for value in values:
+            if value is metadata and value is not None:
+                new.live_metadata = True
+            elif not _is_given(value, given) and not new.take(value):
+                self._refuse(_shown(value))
         if new.anything:
             new.check_metadata(self)
             new.apply(message, metadata, own_metadata)
-        if not own_metadata:
-            _copy_metadata(message.session.metadata, message.metadata)
 
     def _refuse(self, what: str) -> NoReturn:
         raise HookResultError(
@@ -153,6 +160,26 @@ class _Returned:
                 message.session.metadata.update(changed)
         if self.metadata is not None:
             _copy_metadata(self.metadata, message.metadata if own_metadata else message.session.metadata)
+
+
+def _is_given(value: Any, given: _Given) -> bool:
+    """Say whether ``value`` is one of the arguments itself, or None."""
+    if value is None:
+        return True
+    for one in given:
+        if value is one:
+            return True
+    return False
+
+
+def _only_given(result: Any, given: _Given) -> bool:
+    """Say whether a hook returned nothing but its arguments; the usual case."""
+    if type(result) is not tuple or len(result) > _MOST_VALUES:
+        return result is None
+    for value in result:
+        if not _is_given(value, given):
+            return False
+    return True
 
 
 def _copy_metadata(source: Mapping[str, str], target: Any) -> None:
