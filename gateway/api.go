@@ -18,7 +18,6 @@ type api struct {
 	domain          string // normalised
 	file            string
 	active          bool
-	driver          string
 	bundles         string
 	expiresAt       time.Time // zero: never
 	log             *slog.Logger

@@ -33,7 +33,7 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 
 	for _, loaded := range apis {
 		for _, warning := range loaded.Warnings {
-			g.log.Warn("API definition: "+warning, telemetry.KeyFile, loaded.File)
+			g.log.Warn("API definition asks for something in vain", telemetry.KeyFile, loaded.File, telemetry.KeyError, warning)
 		}
 		if loaded.API == nil {
 			continue
@@ -133,7 +133,9 @@ func (g *Gateway) load(ctx context.Context, s *snapshot, a *api, def *apidef.API
 	}
 	a.log.Info("API is served", telemetry.KeyListenPath, a.listenPath, telemetry.KeyHost, a.domain,
 		telemetry.KeyTarget, def.Proxy.TargetURL.Redacted(), telemetry.KeyBundle, a.bundles)
-	a.settle(&apiState{status: APIActive, driver: plugins.driver, chain: c, handlers: handlers})
+	a.settle(&apiState{
+		status: APIActive, reason: plugins.stale, driver: plugins.driver, chain: c, handlers: handlers,
+	})
 	if g.current.Load() == s {
 		g.configureEvents() // Load did not wait for this API
 	}

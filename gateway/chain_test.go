@@ -67,10 +67,14 @@ func TestChainOrder(t *testing.T) {
 		more map[string]any
 		want string
 	}{
-		{"protected API runs all hooks", custom(),
-			"Pre1:Pre Pre2:Pre Auth:CustomKeyCheck PostKeyAuth:PostKeyAuth Post1:Post Post2:Post Response1:Response Response2:Response"},
-		{"keyless API skips authentication and post_key_auth", nil,
-			"Pre1:Pre Pre2:Pre Post1:Post Post2:Post Response1:Response Response2:Response"},
+		{
+			"protected API runs all hooks", custom(),
+			"Pre1:Pre Pre2:Pre Auth:CustomKeyCheck PostKeyAuth:PostKeyAuth Post1:Post Post2:Post Response1:Response Response2:Response",
+		},
+		{
+			"keyless API skips authentication and post_key_auth", nil,
+			"Pre1:Pre Pre2:Pre Post1:Post Post2:Post Response1:Response Response2:Response",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tr := &trail{}
@@ -155,18 +159,29 @@ func TestAuthCheckOutcomes(t *testing.T) {
 		events []string
 	}{
 		{"no token in metadata", accept("", nil), 403, "Key not authorised", []string{"AuthFailure"}},
-		{"no session", func(_ context.Context, obj *coprocesspb.Object) error {
+		{"token without a session", func(_ context.Context, obj *coprocesspb.Object) error {
 			obj.Metadata = map[string]string{"token": "t"}
 			return nil
-		}, 403, "Key not authorised", []string{"AuthFailure"}},
+		}, 200, "", []string{}},
+		{
+			"neither token nor session", func(context.Context, *coprocesspb.Object) error { return nil },
+			403, "Key not authorised",
+			[]string{"AuthFailure"},
+		},
 		{"token in session metadata only", func(_ context.Context, obj *coprocesspb.Object) error {
 			obj.Session = &coprocesspb.SessionState{Metadata: map[string]string{"token": "t"}}
 			return nil
 		}, 200, "", []string{}},
-		{"inactive session", accept("t", func(s *coprocesspb.SessionState) { s.IsInactive = true }),
-			403, "Key is inactive, please renew", []string{"KeyExpired"}},
-		{"expired session", accept("t", func(s *coprocesspb.SessionState) { s.Expires = time.Now().Add(-time.Hour).Unix() }),
-			401, "Key has expired, please renew", []string{"KeyExpired"}},
+		{
+			"inactive session", accept("t", func(s *coprocesspb.SessionState) { s.IsInactive = true }),
+			403, "Key is inactive, please renew",
+			[]string{"KeyExpired"},
+		},
+		{
+			"expired session", accept("t", func(s *coprocesspb.SessionState) { s.Expires = time.Now().Add(-time.Hour).Unix() }),
+			401, "Key has expired, please renew",
+			[]string{"KeyExpired"},
+		},
 		{"access rights name another API", accept("t", func(s *coprocesspb.SessionState) {
 			s.AccessRights = map[string]*coprocesspb.AccessDefinition{"other": {ApiId: "other"}}
 		}), 403, "Access to this API has been disallowed", []string{}},

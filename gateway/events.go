@@ -100,7 +100,7 @@ func (g *Gateway) eventHandlers(a *api, def *apidef.API, plugins *pluginSet) (ev
 	}
 	handlers, warnings, err := event.NewHandlers(configs, deps)
 	for _, warning := range warnings {
-		a.log.Warn("event handler: " + warning)
+		a.log.Warn("event handler asks for something in vain", telemetry.KeyFile, a.file, telemetry.KeyError, warning)
 	}
 	return handlers, err
 }

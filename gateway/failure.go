@@ -38,22 +38,38 @@ type failureRule struct {
 // rule that applies decides.
 func failureRules() []failureRule {
 	return []failureRule{
-		{applies: isA[*hook.BodyTooLargeError], clientFault: true,
-			reply: reply{code: http.StatusRequestEntityTooLarge, message: msgBodyTooLarge}},
-		{applies: isA[*hook.ResponseBodyError],
-			reply: reply{code: http.StatusBadGateway, message: msgProxy}},
-		{applies: isA[*hook.BodyReadError], clientFault: true,
-			reply: reply{code: http.StatusBadRequest, message: msgBodyRead}},
-		{applies: is(coprocess.ErrBusy, coprocess.ErrNotReady),
-			reply: reply{code: http.StatusServiceUnavailable, message: msgBusy, retryAfter: retryAfterBusy}},
-		{applies: is(coprocess.ErrTimeout, context.DeadlineExceeded),
-			reply: reply{code: http.StatusGatewayTimeout, message: msgMiddleware}},
-		{applies: is(coprocess.ErrHookNotFound),
-			reply: reply{code: http.StatusServiceUnavailable, message: msgRefused}},
-		{applies: ofAuthCheck,
-			reply: reply{code: http.StatusForbidden, message: msgNotAuthorised}},
-		{applies: func(*hookFailure) bool { return true },
-			reply: reply{code: http.StatusInternalServerError, message: msgMiddleware}},
+		{
+			applies: isA[*hook.BodyTooLargeError], clientFault: true,
+			reply: reply{code: http.StatusRequestEntityTooLarge, message: msgBodyTooLarge},
+		},
+		{
+			applies: isA[*hook.ResponseBodyError],
+			reply:   reply{code: http.StatusBadGateway, message: msgProxy},
+		},
+		{
+			applies: isA[*hook.BodyReadError], clientFault: true,
+			reply: reply{code: http.StatusBadRequest, message: msgBodyRead},
+		},
+		{
+			applies: is(coprocess.ErrBusy, coprocess.ErrNotReady),
+			reply:   reply{code: http.StatusServiceUnavailable, message: msgBusy, retryAfter: retryAfterBusy},
+		},
+		{
+			applies: is(coprocess.ErrTimeout, context.DeadlineExceeded),
+			reply:   reply{code: http.StatusGatewayTimeout, message: msgMiddleware},
+		},
+		{
+			applies: is(coprocess.ErrHookNotFound),
+			reply:   reply{code: http.StatusServiceUnavailable, message: msgRefused},
+		},
+		{
+			applies: ofAuthCheck,
+			reply:   reply{code: http.StatusForbidden, message: msgNotAuthorised},
+		},
+		{
+			applies: func(*hookFailure) bool { return true },
+			reply:   reply{code: http.StatusInternalServerError, message: msgMiddleware},
+		},
 	}
 }
 

@@ -115,7 +115,8 @@ func (b bundles) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
 		if err := json.Unmarshal([]byte(v), &m.CustomMiddleware); err != nil {
 			return nil, err
 		}
-		return &bundle.Bundle{Name: name, ID: bundle.ID(name), Dir: "/nowhere/" + name, Manifest: m}, nil
+		stale, _ := b[name+" stale"].(error)
+		return &bundle.Bundle{Name: name, ID: bundle.ID(name), Dir: "/nowhere/" + name, Manifest: m, Stale: stale}, nil
 	}
 	return nil, errors.New("bad test bundle")
 }

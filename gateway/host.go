@@ -80,7 +80,7 @@ func (h *Host) Log(origin coprocess.Origin, level, message string) {
 	case "error":
 		at = slog.LevelError
 	}
-	h.log.LogAttrs(context.Background(), at, message, originAttrs(origin)...)
+	h.log.LogAttrs(context.Background(), at, message, originAttrs(origin)...) //nolint:sloglint // the message is the plugin's
 }
 
 // originAttrs leaves out what is not known.

@@ -34,24 +34,38 @@ func TestBrokenAPIsFailClosedAlone(t *testing.T) {
 		{name: "driver not loaded", bundles: bundles{"b.zip": preOnly}, noDrv: true, reason: `driver "python" is not loaded`},
 		{name: "driver unknown", bundles: bundles{"b.zip": `{"driver": "lua", "pre": [{"name": "Pre1"}]}`}, reason: `driver "lua" is not loaded`},
 		{name: "hook not defined", bundles: bundles{"b.zip": `{"driver": "python", "pre": [{"name": "Nope"}]}`}, reason: `"Nope"`},
-		{name: "plugin code broken", bundles: bundles{"b.zip": preOnly}, reason: "SyntaxError",
-			onLoad: func(context.Context, coprocess.Code) error { return errors.New("SyntaxError: line 3") }},
-		{name: "driver panics", bundles: bundles{"b.zip": preOnly}, reason: "internal fault",
-			onLoad: func(context.Context, coprocess.Code) error { panic("out of order") }},
+		{
+			name: "plugin code broken", bundles: bundles{"b.zip": preOnly}, reason: "SyntaxError",
+			onLoad: func(context.Context, coprocess.Code) error { return errors.New("SyntaxError: line 3") },
+		},
+		{
+			name: "driver panics", bundles: bundles{"b.zip": preOnly}, reason: "internal fault",
+			onLoad: func(context.Context, coprocess.Code) error { panic("out of order") },
+		},
 		{name: "no auth_check", more: custom(), bundles: bundles{"b.zip": preOnly}, reason: "no auth_check"},
-		{name: "auth_check disabled", more: custom(), reason: "no auth_check",
-			bundles: bundles{"b.zip": `{"driver": "python", "auth_check": {"name": "Pre1", "disabled": true}}`}},
-		{name: "two auth_checks", more: map[string]any{"use_keyless": false, "enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip,c.zip"},
+		{
+			name: "auth_check disabled", more: custom(), reason: "no auth_check",
+			bundles: bundles{"b.zip": `{"driver": "python", "auth_check": {"name": "Pre1", "disabled": true}}`},
+		},
+		{
+			name: "two auth_checks", more: map[string]any{"use_keyless": false, "enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip,c.zip"},
 			bundles: bundles{"b.zip": `{"driver": "python", "auth_check": {"name": "Pre1"}}`, "c.zip": `{"driver": "python", "auth_check": {"name": "Pre1"}}`},
-			reason:  "auth_check"},
-		{name: "bundles of two drivers", more: map[string]any{"custom_middleware_bundle": "b.zip,c.zip"},
-			bundles: bundles{"b.zip": preOnly, "c.zip": `{"driver": "grpc", "pre": [{"name": "Pre1"}]}`}, reason: "driver"},
+			reason:  "auth_check",
+		},
+		{
+			name: "bundles of two drivers", more: map[string]any{"custom_middleware_bundle": "b.zip,c.zip"},
+			bundles: bundles{"b.zip": preOnly, "c.zip": `{"driver": "grpc", "pre": [{"name": "Pre1"}]}`}, reason: "driver",
+		},
 		{name: "Python hooks without a bundle", more: map[string]any{"custom_middleware_bundle": "", "custom_middleware": map[string]any{
-			"driver": "python", "pre": []any{map[string]any{"name": "Pre1"}}}}, reason: "custom_middleware_bundle"},
+			"driver": "python", "pre": []any{map[string]any{"name": "Pre1"}},
+		}}, reason: "custom_middleware_bundle"},
 		{name: "manifest broken", bundles: bundles{"b.zip": "{"}, reason: "unexpected end"},
-		{name: "event handler without a name", more: map[string]any{"event_handlers.events": map[string]any{
-			"AuthFailure": []any{map[string]any{"handler_name": "cp_dynamic_handler", "handler_meta": map[string]any{}}}}},
-			bundles: bundles{"b.zip": preOnly}, reason: "event_handlers"},
+		{
+			name: "event handler without a name", more: map[string]any{"event_handlers.events": map[string]any{
+				"AuthFailure": []any{map[string]any{"handler_name": "cp_dynamic_handler", "handler_meta": map[string]any{}}},
+			}},
+			bundles: bundles{"b.zip": preOnly}, reason: "event_handlers",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := start(t, setup{
@@ -114,7 +128,8 @@ func TestSlowAPIDelaysNobody(t *testing.T) {
 			definition(t, "slow", "/slow/", up.URL, withHooks(map[string]any{
 				"custom_middleware_bundle": "slow.zip",
 				"event_handlers": map[string]any{"events": map[string]any{
-					"Any": []any{map[string]any{"handler_name": "eh_log_handler", "handler_meta": map[string]any{}}}}},
+					"Any": []any{map[string]any{"handler_name": "eh_log_handler", "handler_meta": map[string]any{}}},
+				}},
 			})),
 			definition(t, "fast", "/fast/", up.URL, withHooks()),
 		},
@@ -145,8 +160,10 @@ func TestManyRequestsInParallel(t *testing.T) {
 		obj.Response.RawBody = []byte(obj.Session.Metadata["token"] + " " + string(obj.Request.RawBody))
 		return nil
 	}
-	f := start(t, setup{hooks: hooks, bundles: bundles{"b.zip": allHooks},
-		apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks(custom()))}})
+	f := start(t, setup{
+		hooks: hooks, bundles: bundles{"b.zip": allHooks},
+		apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks(custom()))},
+	})
 	var wg sync.WaitGroup
 	faults := make(chan string, 100)
 	for i := range 100 {
@@ -204,8 +221,10 @@ func TestPluginIsClosedAfterItsLastRequest(t *testing.T) {
 		<-leave
 		return nil
 	}}
-	f := start(t, setup{hooks: hooks, bundles: bundles{"b.zip": preOnly},
-		apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks())}})
+	f := start(t, setup{
+		hooks: hooks, bundles: bundles{"b.zip": preOnly},
+		apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks())},
+	})
 	code := make(chan int, 1)
 	go func() { code <- f.get("/a/").code }()
 	<-entered
@@ -219,10 +238,12 @@ func TestPluginIsClosedAfterItsLastRequest(t *testing.T) {
 
 func TestAPIsWithOneBundleShareItsCode(t *testing.T) {
 	up := newUpstream(t)
-	f := start(t, setup{hooks: map[string]hookFunc{"Pre1": (&trail{}).hook(nil)}, bundles: bundles{"b.zip": preOnly},
+	f := start(t, setup{
+		hooks: map[string]hookFunc{"Pre1": (&trail{}).hook(nil)}, bundles: bundles{"b.zip": preOnly},
 		apis: []apidef.Loaded{
 			definition(t, "a", "/a/", up.URL, withHooks()), definition(t, "b", "/b/", up.URL, withHooks()),
-		}})
+		},
+	})
 	require.Equal(t, 200, f.get("/a/").code)
 	require.Equal(t, 200, f.get("/b/").code)
 	loaded, _ := f.driver.counts()
@@ -243,11 +264,36 @@ func TestSeveralBundles(t *testing.T) {
 
 func TestPanicInAHandler(t *testing.T) {
 	up := newUpstream(t)
-	f := start(t, setup{hooks: map[string]hookFunc{"Pre1": func(context.Context, *coprocesspb.Object) error { panic("bug") }},
-		bundles: bundles{"b.zip": preOnly}, apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks())}})
+	f := start(t, setup{
+		hooks:   map[string]hookFunc{"Pre1": func(context.Context, *coprocesspb.Object) error { panic("bug") }},
+		bundles: bundles{"b.zip": preOnly}, apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks())},
+	})
 	got := f.get("/a/", "X-Request-Id", "r1")
 	require.Equal(t, 500, got.code)
 	require.Equal(t, "r1", got.header.Get("X-Request-Id"))
 	require.Contains(t, f.logs.String(), "panic while serving a request")
 	require.Equal(t, 200, f.get("/hello").code)
+}
+
+func TestAPIThatExpires(t *testing.T) {
+	up := newUpstream(t)
+	expired := definition(t, "a", "/a/", up.URL, nil)
+	expired.API.ExpiresAt = time.Now().Add(-time.Second)
+	later := definition(t, "b", "/b/", up.URL, nil)
+	later.API.ExpiresAt = time.Now().Add(time.Hour)
+	f := start(t, setup{apis: []apidef.Loaded{expired, later}})
+	require.Equal(t, 403, f.get("/a/").code)
+	require.Equal(t, 200, f.get("/b/").code)
+}
+
+func TestOlderBundleIsReported(t *testing.T) {
+	up := newUpstream(t)
+	f := start(t, setup{
+		bundles: bundles{"b.zip": preOnly, "b.zip stale": errors.New("server is away")},
+		hooks:   map[string]hookFunc{"Pre1": (&trail{}).hook(nil)},
+		apis:    []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks())},
+	})
+	require.Equal(t, 200, f.get("/a/").code)
+	require.Equal(t, gateway.APIActive, f.APIs()[0].Status)
+	require.Contains(t, f.APIs()[0].Reason, "server is away")
 }

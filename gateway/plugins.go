@@ -22,6 +22,8 @@ import (
 type pluginSet struct {
 	driver string
 	units  []pluginUnit
+	// stale says why older versions of bundles are used, "" when none is.
+	stale string
 }
 
 // pluginUnit is one bundle of an API, or its own hooks, made callable.
@@ -62,9 +64,6 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 			return nil, err
 		}
 		s.keepBundle(b)
-		if b.Stale != nil {
-			a.log.Warn("an older version of the bundle is used", telemetry.KeyBundle, name, telemetry.KeyError, b.Stale.Error())
-		}
 		bundles = append(bundles, b)
 	}
 	combined, err := bundle.Combine(bundles)
@@ -75,7 +74,7 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request",
 			telemetry.KeyBundle, combined.IDExtractor.Name)
 	}
-	set := &pluginSet{driver: combined.Driver}
+	set := &pluginSet{driver: combined.Driver, stale: staleness(bundles)}
 	for i, b := range bundles {
 		code, err := codeOf(b)
 		if err != nil {
@@ -95,6 +94,18 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 		})
 	}
 	return set, nil
+}
+
+// staleness says which bundles are older versions and why. The fetcher has
+// logged it.
+func staleness(bundles []*bundle.Bundle) string {
+	var faults []string
+	for _, b := range bundles {
+		if b.Stale != nil {
+			faults = append(faults, fmt.Sprintf("an older version of bundle %q is in service: %v", b.Name, b.Stale))
+		}
+	}
+	return strings.Join(faults, "; ")
 }
 
 // loadOwnHooks loads hooks that an API definition names without a bundle. They

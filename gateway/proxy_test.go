@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -229,8 +229,10 @@ func TestWebsocket(t *testing.T) {
 		{"with hooks", up.URL, withHooks()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := start(t, setup{hooks: hooks, bundles: bundles{"b.zip": allHooks},
-				apis: []apidef.Loaded{definition(t, "a", "/a/", c.target, c.more)}})
+			f := start(t, setup{
+				hooks: hooks, bundles: bundles{"b.zip": allHooks},
+				apis: []apidef.Loaded{definition(t, "a", "/a/", c.target, c.more)},
+			})
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			conn, _, err := websocket.Dial(ctx, f.url+"/a/", &websocket.DialOptions{HTTPClient: f.client})
@@ -268,7 +270,7 @@ func TestHTTP2Upstreams(t *testing.T) {
 	defer plain.Close()
 	secure := httptest.NewUnstartedServer(handler)
 	secure.EnableHTTP2 = true
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	secure.StartTLS()
 	defer secure.Close()
 	f := start(t, setup{apis: []apidef.Loaded{
@@ -305,11 +307,13 @@ func TestUpstreamThatBreaksOff(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}))
 	defer up.Close()
-	f := start(t, setup{hooks: hookSet(&trail{}, nil), bundles: bundles{"b.zip": allHooks},
+	f := start(t, setup{
+		hooks: hookSet(&trail{}, nil), bundles: bundles{"b.zip": allHooks},
 		apis: []apidef.Loaded{
 			definition(t, "a", "/a/", up.URL, nil),
 			definition(t, "hooks", "/hooks/", up.URL, withHooks()),
-		}})
+		},
+	})
 	t.Run("client notices", func(t *testing.T) {
 		resp, err := f.client.Get(f.url + "/a/")
 		if err == nil { // the header got through before the connection was cut
@@ -337,8 +341,10 @@ func TestURLsOfHooks(t *testing.T) {
 	target := definition(t, "target", "/target/", other.URL+"/t", map[string]any{"name": "My Target"})
 	secret := definition(t, "secret", "/secret/", other.URL, map[string]any{"use_keyless": false})
 	broken := apidef.Loaded{File: "x.json", Err: context.Canceled, Partial: &apidef.Partial{ID: "broken", ListenPath: "/broken/", Active: true}}
-	f := start(t, setup{hooks: hooks, bundles: bundles{"b.zip": `{"driver": "python", "pre": [{"name": "Pre1"}]}`},
-		apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks()), target, secret, broken}})
+	f := start(t, setup{
+		hooks: hooks, bundles: bundles{"b.zip": `{"driver": "python", "pre": [{"name": "Pre1"}]}`},
+		apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks()), target, secret, broken},
+	})
 	for _, c := range []struct {
 		name, url string
 		code      int

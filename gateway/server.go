@@ -70,7 +70,9 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	g.log.Info("gateway is stopping", telemetry.KeyDuration, g.drain)
 	g.shutdown(server, cut)
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	}
 	return nil
 }
 

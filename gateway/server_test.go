@@ -205,7 +205,7 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, "HTTP/2.0", resp.Proto)
-	_, err = get(tls.VersionTLS12) //nolint:bodyclose // there is none
+	_, err = get(tls.VersionTLS12)
 	require.Error(t, err, "min_version is enforced")
 }
 

@@ -38,7 +38,8 @@ type APIStatus struct {
 	Domain     string `json:"domain,omitempty"`
 	// Status is APIActive, APILoading, APIInactive or APIRefused.
 	Status string `json:"status"`
-	// Reason says why the API is refused and what to do.
+	// Reason says why the API is refused and what to do, or what is wrong with
+	// an active one: an older version of its bundle is in service.
 	Reason string `json:"reason,omitempty"`
 	// Bundle and Driver are set for APIs with plugin code.
 	Bundle string `json:"bundle,omitempty"`
@@ -51,7 +52,7 @@ type APIStatus struct {
 func (g *Gateway) APIs() []APIStatus {
 	s := g.current.Load()
 	if s == nil {
-		return nil
+		return []APIStatus{}
 	}
 	out := make([]APIStatus, 0, len(s.apis))
 	for _, a := range s.apis {
