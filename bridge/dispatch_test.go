@@ -17,7 +17,7 @@ import (
 )
 
 func TestDispatch(t *testing.T) {
-	p := load(t, "hooks")
+	p := load(t)
 	t.Run("three arguments: the request changes", func(t *testing.T) {
 		aloneAndTogether(t, func(t *testing.T) {
 			got, err := p.Dispatch(t.Context(), object("AddHeader"))
@@ -67,7 +67,7 @@ func TestDispatch(t *testing.T) {
 }
 
 func TestDispatchErrors(t *testing.T) {
-	p := load(t, "hooks")
+	p := load(t)
 	t.Run("an exception brings type, message and traceback with its cause", func(t *testing.T) {
 		aloneAndTogether(t, func(t *testing.T) {
 			_, err := p.Dispatch(t.Context(), object("Raise"))
@@ -123,7 +123,7 @@ func sleeper(hook string, d time.Duration) *coprocesspb.Object {
 // The claim is that calls are not serialised: one after the other they would
 // take 3.2 s. The bound leaves room for a loaded machine.
 func TestHooksThatSleepRunSideBySide(t *testing.T) {
-	p := load(t, "hooks")
+	p := load(t)
 	for _, hook := range []string{"Sleep", "AsyncSleep"} {
 		t.Run(hook, func(t *testing.T) {
 			begin := time.Now()
@@ -144,7 +144,7 @@ func TestHooksThatSleepRunSideBySide(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	for _, hook := range []string{"Spin", "Sleep", "AsyncSleep"} {
 		t.Run(hook+": the caller is free at its time limit, and so is the place afterwards", func(t *testing.T) {
-			p := load(t, "hooks", func(c *coprocess.Code) { c.Timeout, c.Serial = 100*time.Millisecond, true })
+			p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 100*time.Millisecond, true })
 			begin := time.Now()
 			_, err := p.Dispatch(t.Context(), sleeper(hook, 700*time.Millisecond))
 			require.ErrorIs(t, err, coprocess.ErrTimeout)
@@ -157,14 +157,14 @@ func TestTimeout(t *testing.T) {
 		})
 	}
 	t.Run("a caller that goes away gets its context's error at once", func(t *testing.T) {
-		p := load(t, "hooks")
+		p := load(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(20*time.Millisecond, cancel)
 		_, err := p.Dispatch(ctx, sleeper("Sleep", 300*time.Millisecond))
 		require.ErrorIs(t, err, context.Canceled)
 	})
 	t.Run("a serial plugin that is occupied is busy", func(t *testing.T) {
-		p := load(t, "hooks", func(c *coprocess.Code) { c.Timeout, c.Serial = 200*time.Millisecond, true })
+		p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 200*time.Millisecond, true })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var group sync.WaitGroup
@@ -178,7 +178,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestHostCalls(t *testing.T) {
-	p := load(t, "hooks")
+	p := load(t)
 	t.Run("store_data and get_data keep NUL bytes", func(t *testing.T) {
 		aloneAndTogether(t, func(t *testing.T) {
 			got, err := p.Dispatch(t.Context(), object("Store"))

@@ -49,7 +49,7 @@ func TestNothingLeaks(t *testing.T) {
 	meter, err := python.Load(t.Context(), coprocess.Code{Name: "meter", Dir: dir, Entry: "middleware.py"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, meter.Close()) })
-	p := load(t, "hooks")
+	p := load(t)
 	for _, hook := range []string{"AddHeader", "Authenticate", "Raise", "Exit", "ReturnNumber", "Store", "Log", "Absent"} {
 		t.Run(hook, func(t *testing.T) {
 			many := func() {

@@ -122,10 +122,10 @@ func (r *recorder) fired() []string {
 	return slices.Clone(r.events)
 }
 
-// load loads a directory of testdata and closes it with the test.
-func load(t *testing.T, dir string, change ...func(*coprocess.Code)) coprocess.Plugin {
+// load loads testdata/hooks and closes it with the test.
+func load(t *testing.T, change ...func(*coprocess.Code)) coprocess.Plugin {
 	t.Helper()
-	code := coprocess.Code{Name: dir + ".zip", Dir: "testdata/" + dir, Entry: "middleware.py"}
+	code := coprocess.Code{Name: "hooks.zip", Dir: "testdata/hooks", Entry: "middleware.py"}
 	for _, c := range change {
 		c(&code)
 	}

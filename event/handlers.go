@@ -43,7 +43,8 @@ type Deps struct {
 
 // NewHandlers builds the handlers of one API from its event_handlers.events. All
 // faults are reported together, as a [*jsonfile.Error]. The warnings name members
-// of handler_meta that have no effect. An entry with "disabled": true in its
+// of handler_meta that have no effect, and handlers that are not known here:
+// they protect nothing, so their API is served without them. An entry with "disabled": true in its
 // meta is checked but left out.
 func NewHandlers(events map[string][]HandlerConfig, deps Deps) (Handlers, []string, error) {
 	if deps.Logger == nil {
@@ -59,7 +60,13 @@ func NewHandlers(events map[string][]HandlerConfig, deps Deps) (Handlers, []stri
 	)
 	for _, name := range slices.Sorted(maps.Keys(events)) {
 		for i, cfg := range events[name] {
-			m := newMeta(deps.File, "event_handlers.events."+name+"["+strconv.Itoa(i)+"]", cfg.Meta)
+			entry := "event_handlers.events." + name + "[" + strconv.Itoa(i) + "]"
+			if !known(cfg.Name) {
+				warnings = append(warnings, fmt.Sprintf("%s: %s.handler_name: %q is not a handler and has no effect; use %s, %s or %s",
+					deps.File, entry, cfg.Name, HandlerPlugin, HandlerLog, HandlerWebhook))
+				continue
+			}
+			m := newMeta(deps.File, entry, cfg.Meta)
 			disabled := m.boolean("disabled")
 			h := build(cfg.Name, m, deps)
 			faults = append(faults, m.faults...)
@@ -97,8 +104,9 @@ func build(name string, m *meta, deps Deps) Handler {
 		}
 		return NewWebhookHandler(deps.HTTP, cfg)
 	}
-	m.ignoreAll()
-	m.faultAt("handler_name", fmt.Sprintf("%q is not a handler", name),
-		"use "+HandlerPlugin+", "+HandlerLog+" or "+HandlerWebhook)
 	return nil
+}
+
+func known(name string) bool {
+	return name == HandlerPlugin || name == HandlerLog || name == HandlerWebhook
 }

@@ -204,7 +204,7 @@ func TestEventTimeoutHoldsBackRepetitions(t *testing.T) {
 }
 
 func TestNewHandlersReportsAllFaultsTogether(t *testing.T) {
-	handlers, _, err := event.NewHandlers(map[string][]event.HandlerConfig{
+	handlers, warnings, err := event.NewHandlers(map[string][]event.HandlerConfig{
 		"B": {{Name: "eh_unknown", Meta: map[string]any{"x": 1}}, {}},
 		"A": {
 			{Name: event.HandlerPlugin, Meta: map[string]any{}},
@@ -233,8 +233,10 @@ func TestNewHandlersReportsAllFaultsTogether(t *testing.T) {
 		"A[2].handler_meta.header_map.Y", "A[2].handler_meta.header_map.a b", "A[2].handler_meta.event_timeout",
 		"A[3].handler_meta.header_map", "A[3].handler_meta.event_timeout",
 		"A[4].handler_meta.disabled", "A[4].handler_meta.event_timeout",
-		"A[5].handler_meta.prefix", "B[0].handler_name", "B[1].handler_name",
+		"A[5].handler_meta.prefix",
 	}, fields)
+	require.Len(t, warnings, 2)
+	require.Contains(t, warnings[0], `B[0].handler_name: "eh_unknown" is not a handler`)
 	require.NotContains(t, err.Error(), "s3cr3t")
 }
 

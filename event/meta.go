@@ -124,12 +124,6 @@ func (m *meta) texts(key string) map[string]string {
 	}
 }
 
-func (m *meta) ignoreAll() {
-	for key := range m.values {
-		m.asked[key] = true
-	}
-}
-
 // unused returns a warning for each member that nothing asked for and that is
 // not empty. The names id and name are how other tools tell handlers apart.
 func (m *meta) unused() []string {

@@ -204,7 +204,7 @@ func (s *site) start(environment ...string) *gateway {
 			return true
 		default:
 		}
-		response, err := http.Get(g.url + "/hello") //nolint:noctx // bounded by patience
+		response, err := http.Get(g.url + "/hello")
 		if err != nil {
 			return false
 		}

@@ -192,7 +192,10 @@ func (g *gateway) await(ctx context.Context, url string) error {
 func (g *gateway) stop() {
 	_ = g.command.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
-	case <-g.ended:
+	case err := <-g.ended:
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "demo: the gateway ended:", err)
+		}
 	case <-time.After(stopTimeout):
 		_ = g.command.Process.Kill()
 	}
