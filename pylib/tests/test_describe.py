@@ -150,3 +150,13 @@ if sys.version_info >= (3, 11):
         assert "ValueError: inner" in text
         assert "in fail" in text
         assert INTERNALS not in text
+
+
+def test_of_a_deep_recursion_only_the_last_frames_are_rendered():
+    def recurse():
+        return recurse()
+
+    name, _, text = describe(caught(recurse))
+    assert name == "RecursionError"
+    assert text.startswith("(the last 100 of ")
+    assert "Previous line repeated" in text

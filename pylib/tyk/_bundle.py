@@ -16,7 +16,7 @@ from tyk._output import finish
 class Bundle:
     """One load of a bundle's code; immutable once loaded."""
 
-    __slots__ = ("_events", "_hooks", "_space", "name")
+    __slots__ = ("_events", "_hooks", "name", "space")
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class Bundle:
             BaseException: whatever the code raised.
         """
         self.name = name
-        self._space = Namespace(number, directory, entry, path)
-        origin = Origin(bundle=name)
+        self.space = Namespace(number, directory, entry, path)
+        origin = Origin(bundle=name, space=self.space)
         token = ORIGIN.set(origin)
         try:
-            module = self._space.load()
+            module = self.space.load()
             self._hooks, self._events = _hooks.find(module, hooks, events, loop)
         except BaseException:
-            self._space.close()
+            self.space.close()
             raise
         finally:
             ORIGIN.reset(token)
@@ -74,4 +74,4 @@ class Bundle:
 
     def close(self) -> None:
         """Drop the modules; calls in flight keep their code."""
-        self._space.close()
+        self.space.close()

@@ -10,6 +10,10 @@ from tyk._errors import HookTimeout, PluginError
 
 _PACKAGE = re.compile(r"_krait_bundle_\d+\.")
 
+# How many frames of a traceback are shown, the innermost ones: rendering the
+# thousand of a RecursionError would keep the interpreter for 100 ms.
+_MOST_FRAMES = 100
+
 
 def _own_prefix(code: CodeType) -> str:
     name = code.co_filename
@@ -50,7 +54,7 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    rendered = traceback.TracebackException.from_exception(error)
+    rendered = traceback.TracebackException.from_exception(error, limit=-_MOST_FRAMES)
     todo, seen = [rendered], {id(rendered)}
     while todo:
         one = todo.pop()
@@ -61,7 +65,11 @@ def _traceback(error: BaseException) -> str:
             if other is not None and id(other) not in seen:
                 seen.add(id(other))
                 todo.append(other)
-    return "".join(rendered.format()).rstrip("\n")
+    text = "".join(rendered.format()).rstrip("\n")
+    depth = sum(1 for _ in traceback.walk_tb(error.__traceback__))
+    if depth > _MOST_FRAMES:
+        return f"(the last {_MOST_FRAMES} of {depth} frames)\n{text}"
+    return text
 
 
 def _is_internal(filename: str) -> bool:

@@ -185,8 +185,9 @@ def _only_given(result: Any, given: _Given) -> bool:
 def _copy_metadata(source: Mapping[str, str], target: Any) -> None:
     if not len(source) and not len(target):
         return
-    wanted = dict(source)
-    if wanted != dict(target):
+    # Twice as fast as dict() on protobuf's maps.
+    wanted = {key: source[key] for key in source}
+    if wanted != {key: target[key] for key in target}:
         target.clear()
         target.update(wanted)
 

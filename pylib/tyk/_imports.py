@@ -24,14 +24,17 @@ from importlib.machinery import (
     ExtensionFileLoader,
     FileFinder,
     ModuleSpec,
+    PathFinder,
     SourceFileLoader,
     SourcelessFileLoader,
 )
 from types import CodeType, ModuleType
 from typing import Any
 
+from tyk._aliases import AliasLoader, is_alias, release
 from tyk._facades import FACADE_NAMES, Facades
 from tyk._names import STDLIB_NAMES, is_runtime_name
+from tyk._origin import ORIGIN
 
 PREFIX = "_krait_bundle_"
 _LEAF = ("__name__",)  # a fromlist that makes __import__ return the leaf
@@ -65,8 +68,18 @@ class _BytecodeLoader(SourcelessFileLoader):
         super().exec_module(module)
 
 
+class _ExtensionLoader(ExtensionFileLoader):
+    def __init__(self, space: Namespace, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._space = space
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        self._space.compiled = True
+        return super().create_module(spec)
+
+
 class _BundleFinder:
-    """Finds modules below bundle packages, and no others."""
+    """Finds modules below bundle packages, and what compiled code asks for."""
 
     def __init__(self) -> None:
         self._spaces: dict[str, Namespace] = {}
@@ -78,7 +91,8 @@ class _BundleFinder:
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         if not fullname.startswith(PREFIX):
-            return None
+            caller = ORIGIN.get().space
+            return caller.alias(fullname) if caller is not None and caller.compiled else None
         space = self._spaces.get(fullname.partition(".")[0])
         return None if space is None else space.find_spec(fullname, path)
 
@@ -110,6 +124,8 @@ class Namespace:
         self.path = list(dict.fromkeys(os.path.normpath(one) for one in found))
         self._finders: dict[str, FileFinder] = {}
         self._facades = Facades(self)
+        self.compiled = False  # whether it has loaded compiled code
+        self._aliased: set[str] = set()
         self._merged: dict[str, bool] = {}
         self._lock = threading.Lock()
         self._users = 0  # imports that run
@@ -168,6 +184,8 @@ class Namespace:
 
     def _detach(self) -> None:
         _finder.remove(self)
+        for top in self._aliased:
+            release(top, self._prefix)
         names = [name for name in list(sys.modules) if name == self.package or name.startswith(self._prefix)]
         self._kept = {name: sys.modules.pop(name) for name in names}
         # Vendored packages (six, for one) add finders of their own.
@@ -201,7 +219,7 @@ class Namespace:
         if finder is None:
             finder = FileFinder(
                 directory,
-                (ExtensionFileLoader, EXTENSION_SUFFIXES),
+                (partial(_ExtensionLoader, self), EXTENSION_SUFFIXES),  # type: ignore[arg-type]
                 (partial(_SourceLoader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]
                 (partial(_BytecodeLoader, self), BYTECODE_SUFFIXES),  # type: ignore[arg-type]
             )
@@ -247,15 +265,37 @@ class Namespace:
         try:
             if level:
                 return self._python(name, globals, locals, fromlist, level)
+            if is_alias(top, PREFIX) and not is_alias(top, self._prefix):
+                release(top, PREFIX)
             mine, merged = self._has(top)
             if not mine:
                 return _python_import(name, globals, locals, fromlist, 0)
             if merged:
                 return self._import_merged(name, top, fromlist)
             module = self._python(self._prefix + name, None, None, fromlist, 0)
+            if type(fromlist) is list:
+                # Only the C function PyImport_Import passes a list; it then
+                # takes the module from sys.modules by the name that it knows.
+                self._aliased.add(top)
+                sys.modules[name] = sys.modules[self._prefix + name]
             return module if fromlist else sys.modules[self._prefix + top]
         finally:
             self._leave()
+
+    def alias(self, name: str) -> ModuleSpec | None:
+        """Answer compiled code that asks Python for ``name``."""
+        top = name.partition(".")[0]
+        if top in STDLIB_NAMES or is_runtime_name(top):
+            return None
+        mine, merged = self._has(top)
+        if not mine or merged:
+            return None
+        try:
+            module = self.import_leaf(name)
+        except ModuleNotFoundError:
+            return None
+        self._aliased.add(top)
+        return ModuleSpec(name, AliasLoader(module), is_package=hasattr(module, "__path__"))
 
     def owns(self, name: str) -> bool:
         """Say whether bundle code that imports ``name`` gets the bundle's."""
@@ -336,11 +376,16 @@ def _is_namespace(spec: ModuleSpec) -> bool:
 
 
 def _global_spec(name: str) -> ModuleSpec | None:
+    module = sys.modules.get(name)
+    if module is not None:
+        return module.__spec__ or ModuleSpec(name, None, origin=getattr(module, "__file__", None) or "?")
+    parent = name.rpartition(".")[0]
+    if not parent:
+        return PathFinder.find_spec(name)
     try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        module = sys.modules.get(name)
-        return None if module is None else ModuleSpec(name, None, origin=getattr(module, "__file__", None) or "?")
+        return PathFinder.find_spec(name, importlib.import_module(parent).__path__)
+    except (ImportError, AttributeError):
+        return None
 
 
 def _global_attribute(package: str, name: str) -> Any:

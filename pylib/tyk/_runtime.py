@@ -90,7 +90,7 @@ class _Runtime:
         message = Object.FromString(payload)
         wire_spec = message.spec
         spec = {key: wire_spec[key] for key in wire_spec}  # twice as fast as dict()
-        origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook)
+        origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook, bundle.space)
         token = ORIGIN.set(origin)
         try:
             handler.call(message, spec)
@@ -111,7 +111,7 @@ class _Runtime:
         handler = bundle.event(handler_name)
         event = Event(payload)
         spec = event.spec if isinstance(event.spec, dict) else {}
-        origin = Origin("", str(spec.get("APIID", "")), bundle.name, handler_name)
+        origin = Origin("", str(spec.get("APIID", "")), bundle.name, handler_name, bundle.space)
         token = ORIGIN.set(origin)
         try:
             handler.call_event(event, spec)
