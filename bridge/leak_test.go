@@ -3,7 +3,9 @@ package bridge_test
 import (
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -38,6 +40,64 @@ func measure(t *testing.T, p coprocess.Plugin) memory {
 	m.modules, err = strconv.Atoi(got.Request.SetHeaders["X-Modules"])
 	require.NoError(t, err)
 	return m
+}
+
+// residentBytes is this process's resident memory, Go's, C's and Python's.
+func residentBytes(t *testing.T) int {
+	t.Helper()
+	debug.FreeOSMemory()
+	statm, err := os.ReadFile("/proc/self/statm")
+	require.NoError(t, err)
+	pages, err := strconv.Atoi(strings.Fields(string(statm))[1])
+	require.NoError(t, err)
+	return pages * os.Getpagesize()
+}
+
+// TestMemoryOfTheProcess watches what the count of Python's blocks does not
+// see: what C allocates for results, and bodies of requests that fail.
+func TestMemoryOfTheProcess(t *testing.T) {
+	const most = 64 << 20
+	large := strings.Repeat("v", 100_000)
+	dir := t.TempDir()
+	write(t, dir, `
+import ctypes
+from tyk.decorators import *
+LIBRARY = ctypes.CDLL(None)
+LIBRARY.TykGetData.restype = ctypes.c_char_p
+
+@Hook
+def GetMuch(request, session, spec):
+    for _ in range(1000):
+        assert len(LIBRARY.TykGetData(b'large')) == 100000
+    return request, session
+
+@Hook
+def Raise(request, session, spec):
+    raise ValueError('no')
+`)
+	p, err := python.Load(t.Context(), coprocess.Code{Name: "much", Dir: dir, Entry: "middleware.py"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	require.NoError(t, host.StoreData(t.Context(), "large", []byte(large), 0))
+
+	t.Run("TykGetData whose result nobody frees", func(t *testing.T) {
+		before := residentBytes(t)
+		for range 10 { // 1 GB if each result stayed
+			_, err := p.Dispatch(t.Context(), object("GetMuch"))
+			require.NoError(t, err)
+		}
+		require.Less(t, residentBytes(t)-before, most)
+	})
+	t.Run("a hook that raises on a large body", func(t *testing.T) {
+		obj := object("Raise")
+		obj.Request.RawBody = []byte(large)
+		before := residentBytes(t)
+		for range 2000 { // 200 MB if each body stayed
+			_, err := p.Dispatch(t.Context(), obj)
+			require.ErrorIs(t, err, coprocess.ErrHook)
+		}
+		require.Less(t, residentBytes(t)-before, most)
+	})
 }
 
 // TestNothingLeaks counts what Python holds before and after. One object left
