@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -275,3 +276,35 @@ def test_many_threads_at_once_keep_their_requests_apart(load, host):
     assert failures == []
     assert len(host.lines) == 160
     assert all(line[1] == line[2] for line in host.lines)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_calls_leave_no_objects_behind(load, kind):
+    bundle = load(
+        f"""
+        @Hook
+        {kind} Good(request, session, metadata, spec):
+            metadata["a"] = "b"
+            return request, session, metadata
+        @Hook
+        {kind} Bad(request, session, metadata, spec):
+            raise ValueError("x")
+        @Hook
+        {kind} Wrong(request, session, metadata, spec):
+            return "x"
+        """
+    )
+
+    def work(times):
+        for _ in range(times):
+            bundle.call("Good")
+            for name in ("Bad", "Wrong"):
+                with pytest.raises((ValueError, HookResultError)) as caught:
+                    bundle.call(name)
+                _runtime.describe(caught.value)
+        gc.collect()
+        return len(gc.get_objects())
+
+    work(50)
+    before = work(50)
+    assert work(200) - before < 100

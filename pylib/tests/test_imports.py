@@ -217,7 +217,7 @@ def test_a_bundle_that_extends_sys_path_with_itself_stays_isolated(load, monkeyp
     assert [shown(bundle) for bundle in bundles] == ["11", "22"]
 
 
-def test_compiled_extension_modules_load_from_vendor(load, tmp_path):
+def compiled_library():
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     directories = [path for path in sys.path if path.endswith("lib-dynload")]
     candidates = [
@@ -227,6 +227,11 @@ def test_compiled_extension_modules_load_from_vendor(load, tmp_path):
     ]
     library = next(path for path in candidates if os.path.exists(path))
     name = os.path.basename(library).split(".")[0]
+    return library, name
+
+
+def test_compiled_extension_modules_load_from_vendor(load, tmp_path):
+    library, name = compiled_library()
     directory = write(
         tmp_path / "compiled",
         {
@@ -359,3 +364,104 @@ def test_concurrent_first_imports_see_complete_modules(load):
     for thread in threads:
         thread.join()
     assert results == ["end"] * 8
+
+
+def test_sys_modules_means_the_bundles_modules_first(load):
+    source = """
+import sys, helper, json, pkg.sub
+from sys import modules
+view = sys.modules
+assert modules is view
+assert view["helper"] is helper and view.get("pkg.sub") is pkg.sub and view["json"] is json
+assert "helper" in view and "nothing" not in view and 5 not in view
+assert view[__name__] is view["middleware"]
+assert "helper" in list(view) and "pkg.sub" in view.copy() and not [n for n in view if n.startswith("_krait_b")]
+assert len(view) == len(list(view))
+view["pkg.alias"] = helper
+import pkg.alias as alias
+assert alias is helper
+view["pkg.gone"] = helper
+del view["pkg.gone"]
+try:
+    view["pkg.gone"]
+except KeyError as error:
+    assert error.args == ("pkg.gone",)
+"""
+    before = set(sys.modules)
+    bundle = load({"middleware.py": shows("'ok'", source), "helper.py": "", "pkg/__init__.py": "", "pkg/sub.py": ""})
+    assert shown(bundle) == "ok"
+    bundle.unload()
+    assert set(sys.modules) == before
+
+
+def test_sys_is_otherwise_pythons(load, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["before"])
+    source = """
+import sys
+assert sys.argv == ["before"] and sys.version_info >= (3, 9) and "path" in dir(sys)
+sys.argv = ["after"]
+sys.new_one = 1
+assert sys.new_one == 1
+del sys.new_one
+try:
+    1 / 0
+except ZeroDivisionError:
+    assert sys.exc_info()[0] is ZeroDivisionError
+def caller():
+    return sys._getframe(0).f_code.co_name
+assert caller() == "caller"
+assert not hasattr(sys, "no_such_thing")
+"""
+    assert shown(load({"middleware.py": shows("'ok'", source)})) == "ok"
+    assert sys.argv == ["after"]
+    assert not hasattr(sys, "new_one")
+
+
+def test_code_that_asks_for_plain_names_from_c_gets_the_bundles(load, tmp_path):
+    # What a compiled module of a vendored package does: PyImport_ImportModule.
+    source = """
+import ctypes
+from fast import {name}
+import pure.inner
+ask = ctypes.PyDLL(None).PyImport_ImportModule
+ask.argtypes, ask.restype = [ctypes.c_char_p], ctypes.py_object
+assert ask(b"pure.inner") is pure.inner
+assert ask(b"fast.{name}") is {name}
+assert ask(b"json").__name__ == "json"
+def outside():
+    # A frame with Python's own __import__, as in the middle of importlib.
+    scope = {{"__builtins__": __import__("builtins"), "ask": ask}}
+    exec("found = ask(b'pure.inner'), ask(b'pure.late')", scope)
+    return scope["found"]
+inner, late = outside()
+assert inner is pure.inner and late is __import__("pure.late").late
+assert inner.__spec__.name == inner.__name__
+try:
+    ask(b"pure.nothing")
+except ImportError as error:
+    text = str(error)
+"""
+    library, name = compiled_library()
+    directory = write(
+        tmp_path / "compiled",
+        {
+            "middleware.py": shows("text", source.format(name=name)),
+            "vendor/fast/__init__.py": "",
+            "vendor/pure/__init__.py": "",
+            "vendor/pure/inner.py": "",
+            "vendor/pure/late.py": "",
+        },
+    )
+    shutil.copy(library, directory / "vendor" / "fast")
+    before = set(sys.modules)
+    first = load({}, directory=directory)
+    assert shown(first) == "No module named 'pure.nothing'"
+    second = load({}, directory=directory)
+    assert shown(second) == "No module named 'pure.nothing'"
+    assert shown(load({"middleware.py": shows("text", FAILS)})) == "No module named 'pure'"
+    first.unload()
+    second.unload()
+    assert not {name for name in set(sys.modules) - before if name.startswith(("pure", "fast"))}
+
+
+FAILS = "try:\n    import pure\nexcept ImportError as error:\n    text = str(error)"

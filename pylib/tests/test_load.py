@@ -203,7 +203,8 @@ def test_unload_is_idempotent_and_forgets_everything(load):
 def test_unloaded_code_is_freed(load):
     bundle = load(
         {
-            "middleware.py": "import helper, pickle, importlib\nfrom typing import Optional, List\nimport dataclasses\n"
+            "middleware.py": "import helper, pickle, importlib\nfrom typing import Optional, List, overload\n"
+            "import dataclasses\n@overload\ndef f(a: int): ...\n@overload\ndef f(a: str): ...\ndef f(a): pass\n"
             "@dataclasses.dataclass\nclass Thing:\n    other: Optional['Thing'] = None\n"
             "Many = List[Optional[Thing]]\n" + HOOK + "pickle.loads(pickle.dumps(Thing())); print(Many)",
             "helper.py": "import middleware\nclass Big: pass\nBIG = Big()\n",

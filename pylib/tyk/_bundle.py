@@ -14,9 +14,12 @@ from tyk._output import finish
 
 
 class Bundle:
-    """One load of a bundle's code; immutable once loaded."""
+    """One load of a bundle's code.
 
-    __slots__ = ("_events", "_hooks", "name", "space")
+    Only the table of loaded bundles and the calls in flight refer to it.
+    """
+
+    __slots__ = ("_events", "_hooks", "_kept", "name", "space")
 
     def __init__(
         self,
@@ -74,4 +77,4 @@ class Bundle:
 
     def close(self) -> None:
         """Drop the modules; calls in flight keep their code."""
-        self.space.close()
+        self._kept = self.space.close()

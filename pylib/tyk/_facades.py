@@ -12,13 +12,15 @@ import io
 import pickle
 import re
 import sys
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Callable
+
+from tyk._modules import ModulesView
 
 if TYPE_CHECKING:
     from tyk._imports import Namespace
 
-FACADE_NAMES = frozenset({"importlib", "pickle", "pkgutil"})
+FACADE_NAMES = frozenset({"importlib", "pickle", "pkgutil", "sys"})
 _BUNDLE_MODULE = re.compile(r"_krait_bundle_\d+\.(.+)", re.DOTALL)
 
 Overrides = dict[str, Any]
@@ -40,6 +42,12 @@ class _Facade(ModuleType):
         value = getattr(real, name)
         return facades.of(value) if isinstance(value, ModuleType) else value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["_krait_facade"][1], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.__dict__["_krait_facade"][1], name)
+
     def __dir__(self) -> list[str]:
         return dir(self.__dict__["_krait_facade"][1])
 
@@ -60,6 +68,18 @@ class Facades:
         if facade is None:
             facade = self._made.setdefault(real.__name__, _Facade(self, real, build(self._space, real)))
         return facade
+
+
+def _sys(space: Namespace, real: ModuleType) -> Overrides:
+    constants = ("byteorder", "hexversion", "implementation", "maxsize", "maxunicode", "platform", "version_info")
+    overrides: Overrides = {name: getattr(real, name) for name in constants}
+    # Functions are taken over, so that calls of them are as fast as ever;
+    # hooks may be replaced at any time.
+    for name, value in vars(real).items():
+        if isinstance(value, BuiltinFunctionType) and not name.endswith("hook"):
+            overrides[name] = value
+    overrides["modules"] = ModulesView(space.package)
+    return overrides
 
 
 def _importlib(space: Namespace, real: ModuleType) -> Overrides:
@@ -156,4 +176,5 @@ _BUILDERS: dict[str, Callable[[Any, ModuleType], Overrides]] = {
     "importlib.metadata": _importlib_metadata,
     "pkgutil": _pkgutil,
     "pickle": _pickle,
+    "sys": _sys,
 }

@@ -14,6 +14,7 @@ import importlib.util
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,61 +22,27 @@ from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
-    ExtensionFileLoader,
     FileFinder,
     ModuleSpec,
     PathFinder,
-    SourceFileLoader,
-    SourcelessFileLoader,
 )
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from tyk._aliases import AliasLoader, is_alias, release
 from tyk._facades import FACADE_NAMES, Facades
+from tyk._loaders import BytecodeLoader, ExtensionLoader, SourceLoader
 from tyk._names import STDLIB_NAMES, is_runtime_name
 from tyk._origin import ORIGIN
+from tyk._registries import forget
 
 PREFIX = "_krait_bundle_"
 _LEAF = ("__name__",)  # a fromlist that makes __import__ return the leaf
 _python_import = builtins.__import__
 
 
-class _SourceLoader(SourceFileLoader):
-    """Compiles afresh every time: no .pyc is read or written."""
-
-    def __init__(self, space: Namespace, fullname: str, path: str) -> None:
-        super().__init__(fullname, path)
-        self._space = space
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
-        return code
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__dict__["__builtins__"] = self._space.builtins
-        super().exec_module(module)
-
-
-class _BytecodeLoader(SourcelessFileLoader):
-    def __init__(self, space: Namespace, fullname: str, path: str) -> None:
-        super().__init__(fullname, path)
-        self._space = space
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__dict__["__builtins__"] = self._space.builtins
-        super().exec_module(module)
-
-
-class _ExtensionLoader(ExtensionFileLoader):
-    def __init__(self, space: Namespace, fullname: str, path: str) -> None:
-        super().__init__(fullname, path)
-        self._space = space
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        self._space.compiled = True
-        return super().create_module(spec)
+class KeptModules(dict[str, ModuleType]):
+    """The modules of a closed namespace, for calls that still run."""
 
 
 class _BundleFinder:
@@ -130,32 +97,34 @@ class Namespace:
         self._lock = threading.Lock()
         self._users = 0  # imports that run
         self._closed = False
-        self._kept: dict[str, ModuleType] = {}  # the modules, once closed
+        self._kept: weakref.ref[KeptModules] | None = None
 
     # Life cycle
 
     def load(self) -> ModuleType:
         """Import the entry module; a failure leaves no modules behind."""
-        root = ModuleType(self.package, "A loaded plugin bundle.")
-        root.__path__ = self.path
-        root.__spec__ = ModuleSpec(self.package, None, is_package=True)
-        root.__spec__.submodule_search_locations = self.path
-        root.__dict__["__builtins__"] = self.builtins
-        sys.modules[self.package] = root
-        _finder.add(self)
+        self._attach({})
         try:
             return self._python(self._entry_name, None, None, _LEAF, 0)
         except BaseException:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Take the modules out of Python's tables; running code keeps them."""
+    def close(self) -> KeptModules:
+        """Take the modules out of Python's tables.
+
+        Code that still runs finds them as long as the caller keeps what is
+        returned. The namespace itself does not keep them: one forgotten
+        reference to a function would hold the whole bundle in memory.
+        """
+        kept = KeptModules()
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._kept = weakref.ref(kept)
                 if not self._users:
                     self._detach()
+        return kept
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -173,8 +142,7 @@ class Namespace:
         with self._lock:
             self._users += 1
             if self._closed and self._users == 1:
-                sys.modules.update(self._kept)
-                _finder.add(self)
+                self._attach(self._kept() if self._kept is not None else None)
 
     def _leave(self) -> None:
         with self._lock:
@@ -182,23 +150,34 @@ class Namespace:
             if self._closed and not self._users:
                 self._detach()
 
+    def _attach(self, modules: Mapping[str, ModuleType] | None) -> None:
+        if not modules:
+            root = ModuleType(self.package, "A loaded plugin bundle.")
+            root.__path__ = self.path
+            root.__spec__ = ModuleSpec(self.package, None, is_package=True)
+            root.__spec__.submodule_search_locations = self.path
+            root.__dict__["__builtins__"] = self.builtins
+            modules = {self.package: root}
+        sys.modules.update(modules)
+        _finder.add(self)
+
     def _detach(self) -> None:
         _finder.remove(self)
         for top in self._aliased:
             release(top, self._prefix)
         names = [name for name in list(sys.modules) if name == self.package or name.startswith(self._prefix)]
-        self._kept = {name: sys.modules.pop(name) for name in names}
-        # Vendored packages (six, for one) add finders of their own.
-        for finder in list(sys.meta_path):
-            if _module_of(finder).startswith(self._prefix):
-                sys.meta_path.remove(finder)
+        modules = {name: sys.modules.pop(name) for name in names}
+        kept = self._kept() if self._kept is not None else None
+        if kept is not None:
+            kept.update(modules)
+        forget(self._prefix)
 
     # Finding
 
     def find_spec(self, fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
         """Find a module below this package; ``path`` is its parent's."""
         if fullname == self._entry_name:
-            loader = _SourceLoader(self, fullname, self._entry_file)
+            loader = SourceLoader(self, fullname, self._entry_file)
             return importlib.util.spec_from_file_location(fullname, self._entry_file, loader=loader)
         portions: list[str] = []
         for directory in self.path if path is None else path:
@@ -219,9 +198,9 @@ class Namespace:
         if finder is None:
             finder = FileFinder(
                 directory,
-                (partial(_ExtensionLoader, self), EXTENSION_SUFFIXES),  # type: ignore[arg-type]
-                (partial(_SourceLoader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]
-                (partial(_BytecodeLoader, self), BYTECODE_SUFFIXES),  # type: ignore[arg-type]
+                (partial(ExtensionLoader, self), EXTENSION_SUFFIXES),  # type: ignore[arg-type]
+                (partial(SourceLoader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]
+                (partial(BytecodeLoader, self), BYTECODE_SUFFIXES),  # type: ignore[arg-type]
             )
             self._finders[directory] = finder
         return finder
@@ -295,7 +274,8 @@ class Namespace:
         except ModuleNotFoundError:
             return None
         self._aliased.add(top)
-        return ModuleSpec(name, AliasLoader(module), is_package=hasattr(module, "__path__"))
+        loader: Any = AliasLoader(module)
+        return ModuleSpec(name, loader, is_package=hasattr(module, "__path__"))
 
     def owns(self, name: str) -> bool:
         """Say whether bundle code that imports ``name`` gets the bundle's."""
@@ -394,8 +374,3 @@ def _global_attribute(package: str, name: str) -> Any:
         return getattr(module, name)
     except AttributeError:
         raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
-
-
-def _module_of(finder: object) -> str:
-    kind = finder if isinstance(finder, type) else type(finder)
-    return str(kind.__module__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import time
@@ -44,12 +45,14 @@ class _Call:
             self.done.release()
 
     def cancel(self) -> None:
-        """Run in the loop's thread."""
-        if self._task is not None:
-            # A task that is cancelled before its first step leaves the
-            # coroutine untouched.
-            self._task.add_done_callback(lambda _: self._coroutine.close())
-            self._task.cancel()
+        """Run in the loop's thread, or when there is none."""
+        if self._task is None or self._task.done():
+            self._coroutine.close()
+            return
+        # A task that is cancelled before its first step leaves the coroutine
+        # untouched.
+        self._task.add_done_callback(lambda _: self._coroutine.close())
+        self._task.cancel()
 
     def result(self) -> Any:
         """Return what the coroutine returned, or raise what it raised."""
@@ -81,19 +84,21 @@ class LoopThread:
         """
         call = _Call(coroutine)
         try:
-            loop = self._started()
             # The task copies the context that it is created in.
-            loop.call_soon_threadsafe(call.start, context=contextvars.copy_context())
-        except RuntimeError:
-            coroutine.close()
-            raise
-        try:
+            self._started().call_soon_threadsafe(call.start, context=contextvars.copy_context())
             self._wait(call)
         except BaseException:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(call.cancel)
+            self._abandon(call)
             raise
         return call.result()
+
+    def _abandon(self, call: _Call) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            call.cancel()
+            return
+        with contextlib.suppress(RuntimeError):  # closed just now: it has cancelled all
+            loop.call_soon_threadsafe(call.cancel)
 
     def _wait(self, call: _Call) -> None:
         interval = _FIRST_WAIT

@@ -64,12 +64,10 @@ class LogStream(io.TextIOBase):
 
     def flush(self) -> None:
         """Log the unfinished line of the running call and thread."""
-        if "_threads" in self.__dict__:
-            self._log(self._pieces().pop((self._level, threading.get_ident()), ""))
+        self._log(self._pieces().pop((self._level, threading.get_ident()), ""))
 
     def close(self) -> None:
-        """Log what is unfinished; the stream stays open."""
-        self.flush()
+        """Stay open: there is nothing to free, and others still print."""
 
     def _pieces(self) -> dict[tuple[str, int], str]:
         origin = ORIGIN.get()

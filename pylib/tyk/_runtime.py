@@ -8,7 +8,6 @@ import platform
 import sys
 import threading
 import time
-import typing
 from collections.abc import Sequence
 
 import google.protobuf
@@ -71,12 +70,8 @@ class _Runtime:
     def unload(self, handle: int) -> None:
         """Forget a bundle; calls in flight end on its code. Idempotent."""
         bundle = self._bundles.pop(handle, None)
-        if bundle is None:
-            return
-        bundle.close()
-        # typing keeps parameters of generics, and so a bundle's classes, alive.
-        for clear in getattr(typing, "_cleanups", ()):
-            clear()
+        if bundle is not None:
+            bundle.close()
 
     def dispatch(self, handle: int, hook: str, request_id: str, payload: bytes) -> bytes:
         """Run ``hook`` on a serialised Object; return it as the hook left it.
