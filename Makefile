@@ -141,7 +141,7 @@ setup-test: ## Everything that make test needs
 	@scripts/check-toolchain
 	@scripts/install-packages test
 	@$(STEP) "fetch and build tools (minutes the first time)" \
-		$(MAKE) -j 3 --output-sync=target environments cpythons generators $(GOLANGCI)
+		$(MAKE) -j 3 --output-sync=target environments cpythons generators golangci
 
 .PHONY: environments
 environments: .venv
@@ -164,6 +164,10 @@ generators: $(TOOLS)/protoc-gen-go
 $(TOOLS)/protoc-gen-go: tools/protoc/go.mod tools/protoc/go.sum
 	@cd tools/protoc && GOBIN=$(CURDIR)/$(TOOLS) go install tool
 	@touch $@
+
+.PHONY: golangci
+golangci: $(GOLANGCI)
+	@:
 
 $(GOLANGCI): tools/golangci/go.mod tools/golangci/go.sum
 	@echo "building golangci-lint"
