@@ -28,10 +28,6 @@ const (
 	unwindWithin = 2 * time.Second
 )
 
-// EveryAPI is the key of [Bus.Configure] for handlers that see the events of all
-// APIs, in addition to the API's own, and those that belong to none.
-const EveryAPI = ""
-
 // Config are the settings of a [Bus]; 0 stands for the defaults.
 type Config struct {
 	// QueueSize is how many events may wait.
@@ -49,7 +45,7 @@ type Config struct {
 type Bus struct {
 	logger   *slog.Logger
 	timeout  time.Duration
-	handlers atomic.Pointer[map[string]Handlers] // by API id; never changed in place
+	apis     atomic.Pointer[map[string]API] // by API id; never changed in place
 	dropped  atomic.Uint64
 	failed   atomic.Uint64
 	nextWarn atomic.Int64 // Unix nanoseconds
@@ -63,10 +59,17 @@ type Bus struct {
 	queue  chan task
 }
 
+// API is what [Bus.Configure] wants to know of one API.
+type API struct {
+	// OrgID is filled into events that lack it.
+	OrgID    string
+	Handlers Handlers
+}
+
 // task is an event with the handlers that were configured when it was fired.
 type task struct {
 	event    Event
-	handlers [2][]Handler // the API's own, those of every API
+	handlers []Handler
 }
 
 // NewBus returns a bus without handlers, and starts its workers. End it with
@@ -101,28 +104,38 @@ func NewBus(cfg Config) *Bus {
 	return b
 }
 
-// Configure replaces all handlers: perAPI holds them by API id, and those under
-// [EveryAPI]. Events fired before go to the handlers of their time. perAPI must
-// not be changed afterwards.
-func (b *Bus) Configure(perAPI map[string]Handlers) { b.handlers.Store(&perAPI) }
+// Configure replaces all handlers; apis holds them by API id. Events fired
+// before go to the handlers of their time. apis must not be changed afterwards.
+func (b *Bus) Configure(apis map[string]API) { b.apis.Store(&apis) }
 
 // Fire hands e to its handlers, later and elsewhere. It never blocks: when the
-// queue is full or the bus is closed, e is dropped and counted. An event without
-// handlers costs two look-ups.
+// queue is full or the bus is closed, e is dropped and counted. An event that
+// belongs to no API, as compiled plugin code and plugin threads fire them, goes
+// to the handlers of every API, as that API's event.
 func (b *Bus) Fire(e Event) {
-	all := *b.handlers.Load()
-	t := task{event: e}
-	t.handlers[0] = all[EveryAPI][e.Name]
-	if e.APIID != EveryAPI {
-		t.handlers[1] = all[e.APIID][e.Name]
+	if e.Time.IsZero() {
+		e.Time = time.Now()
 	}
-	if len(t.handlers[0])+len(t.handlers[1]) == 0 {
+	apis := *b.apis.Load()
+	if e.APIID != "" {
+		b.fire(e, apis[e.APIID])
 		return
 	}
-	if t.event.Time.IsZero() {
-		t.event.Time = time.Now()
+	for id, api := range apis {
+		e.APIID = id
+		b.fire(e, api)
 	}
-	if !b.enqueue(t) {
+}
+
+func (b *Bus) fire(e Event, api API) {
+	handlers := api.Handlers[e.Name]
+	if len(handlers) == 0 {
+		return
+	}
+	if e.OrgID == "" {
+		e.OrgID = api.OrgID
+	}
+	if !b.enqueue(task{e, handlers}) {
 		b.drop(e)
 	}
 }
@@ -196,10 +209,8 @@ func (b *Bus) work() {
 			b.drop(t.event)
 			continue
 		}
-		for _, handlers := range t.handlers {
-			for _, h := range handlers {
-				b.handle(h, t.event)
-			}
+		for _, h := range t.handlers {
+			b.handle(h, t.event)
 		}
 	}
 }

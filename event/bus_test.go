@@ -16,33 +16,47 @@ import (
 )
 
 func TestEventsReachTheHandlersOfTheirAPIAndName(t *testing.T) {
-	var own, other, every recorder
+	var own, other recorder
 	b := event.NewBus(event.Config{Workers: 1})
-	b.Configure(map[string]event.Handlers{
-		"a":            {event.AuthFailure: {&own, &own}},
-		"b":            {event.AuthFailure: {&other}},
-		event.EveryAPI: {event.AuthFailure: {&every}, "Custom": {&every}},
+	b.Configure(map[string]event.API{
+		"a": {OrgID: "of a", Handlers: event.Handlers{event.AuthFailure: {&own, &own}}},
+		"b": {Handlers: event.Handlers{event.AuthFailure: {&other}}},
 	})
 	at := time.Unix(5, 0)
 	b.Fire(event.Event{Name: event.AuthFailure, APIID: "a", OrgID: "o", MetaData: "m", Time: at})
 	b.Fire(event.Event{Name: event.KeyExpired, APIID: "a"})
-	b.Fire(event.Event{Name: "Custom"})
+	b.Fire(event.Event{Name: event.AuthFailure, APIID: "absent"})
 	require.NoError(t, b.Close(t.Context()))
 
 	want := event.Event{Name: event.AuthFailure, APIID: "a", OrgID: "o", MetaData: "m", Time: at}
 	require.Equal(t, []event.Event{want, want}, own.all())
 	require.Empty(t, other.all())
-	require.Len(t, every.all(), 2)
-	require.Equal(t, "Custom", every.all()[1].Name)
-	require.False(t, every.all()[1].Time.IsZero(), "Fire sets the time")
 	require.Zero(t, b.Dropped())
+}
+
+func TestAnEventOfNoAPIReachesEveryAPI(t *testing.T) {
+	var first, second recorder
+	b := event.NewBus(event.Config{Workers: 1})
+	b.Configure(map[string]event.API{
+		"a": {OrgID: "of a", Handlers: event.Handlers{"Custom": {&first}}},
+		"b": {OrgID: "of b", Handlers: event.Handlers{"Custom": {&second}}},
+		"c": {},
+	})
+	b.Fire(event.Event{Name: "Custom", MetaData: "m"})
+	require.NoError(t, b.Close(t.Context()))
+	require.Len(t, first.all(), 1)
+	require.Len(t, second.all(), 1)
+	got := first.all()[0]
+	require.Equal(t, "a/of a", got.APIID+"/"+got.OrgID)
+	require.False(t, got.Time.IsZero(), "Fire sets the time")
+	require.Equal(t, "b/of b", second.all()[0].APIID+"/"+second.all()[0].OrgID)
 }
 
 func TestConfigureReplacesHandlers(t *testing.T) {
 	var before, after recorder
 	b := newBus(t, event.Config{}, event.Handlers{"E": {&before}})
 	b.Fire(event.Event{Name: "E", APIID: "a"})
-	b.Configure(map[string]event.Handlers{"a": {"E": {&after}}})
+	b.Configure(apiA(event.Handlers{"E": {&after}}))
 	b.Fire(event.Event{Name: "E", APIID: "a"})
 	b.Configure(nil)
 	b.Fire(event.Event{Name: "E", APIID: "a"})
@@ -113,10 +127,10 @@ func TestHandlerGetsATimeLimit(t *testing.T) {
 func TestCloseHandlesWhatWaits(t *testing.T) {
 	var n atomic.Int64
 	b := event.NewBus(event.Config{QueueSize: 100, Workers: 2})
-	b.Configure(map[string]event.Handlers{"a": {"E": {handlerFunc(func(context.Context, event.Event) error {
+	b.Configure(apiA(event.Handlers{"E": {handlerFunc(func(context.Context, event.Event) error {
 		n.Add(1)
 		return nil
-	})}}})
+	})}}))
 	for range 100 {
 		b.Fire(event.Event{Name: "E", APIID: "a"})
 	}
@@ -128,11 +142,11 @@ func TestCloseHandlesWhatWaits(t *testing.T) {
 func TestCloseGivesUpWhenItsContextEnds(t *testing.T) {
 	b := event.NewBus(event.Config{Workers: 1, HandlerTimeout: time.Hour})
 	running := make(chan struct{}, 10)
-	b.Configure(map[string]event.Handlers{"a": {"E": {handlerFunc(func(ctx context.Context, _ event.Event) error {
+	b.Configure(apiA(event.Handlers{"E": {handlerFunc(func(ctx context.Context, _ event.Event) error {
 		running <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
-	})}}})
+	})}}))
 	for range 3 {
 		b.Fire(event.Event{Name: "E", APIID: "a"})
 	}
@@ -149,11 +163,11 @@ func TestCloseGivesUpWhenItsContextEnds(t *testing.T) {
 func TestCloseNamesAHandlerThatDoesNotReturn(t *testing.T) {
 	b := event.NewBus(event.Config{Workers: 1})
 	running, release := make(chan struct{}), make(chan struct{})
-	b.Configure(map[string]event.Handlers{"a": {"E": {handlerFunc(func(context.Context, event.Event) error {
+	b.Configure(apiA(event.Handlers{"E": {handlerFunc(func(context.Context, event.Event) error {
 		close(running)
 		<-release
 		return nil
-	})}}})
+	})}}))
 	b.Fire(event.Event{Name: "E", APIID: "a"})
 	<-running
 	ctx, cancel := context.WithCancel(t.Context())
@@ -165,10 +179,10 @@ func TestCloseNamesAHandlerThatDoesNotReturn(t *testing.T) {
 
 func TestFireRacesConfigureAndClose(t *testing.T) {
 	var n atomic.Int64
-	handlers := map[string]event.Handlers{"a": {"E": {handlerFunc(func(context.Context, event.Event) error {
+	handlers := apiA(event.Handlers{"E": {handlerFunc(func(context.Context, event.Event) error {
 		n.Add(1)
 		return nil
-	})}}}
+	})}})
 	b := event.NewBus(event.Config{QueueSize: 16})
 	b.Configure(handlers)
 	const callers, each = 16, 200

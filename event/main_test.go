@@ -59,11 +59,16 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// apiA is a configuration in which only the API "a" has handlers.
+func apiA(handlers event.Handlers) map[string]event.API {
+	return map[string]event.API{"a": {Handlers: handlers}}
+}
+
 // newBus returns a bus with handlers for api "a", which ends with the test.
 func newBus(t *testing.T, cfg event.Config, handlers event.Handlers) *event.Bus {
 	t.Helper()
 	b := event.NewBus(cfg)
-	b.Configure(map[string]event.Handlers{"a": handlers})
+	b.Configure(apiA(handlers))
 	t.Cleanup(func() { require.NoError(t, b.Close(context.Background())) })
 	return b
 }

@@ -16,14 +16,14 @@ import (
 type Events interface {
 	Fire(event.Event)
 	// Configure replaces all handlers, by API id.
-	Configure(perAPI map[string]event.Handlers)
+	Configure(apis map[string]event.API)
 }
 
 // noEvents drops all events.
 type noEvents struct{}
 
-func (noEvents) Fire(event.Event)                    {}
-func (noEvents) Configure(map[string]event.Handlers) {}
+func (noEvents) Fire(event.Event)               {}
+func (noEvents) Configure(map[string]event.API) {}
 
 // keyFailure is the metadata of AuthFailure and KeyExpired events. Unlike the
 // reference it carries neither the key itself nor the whole request, because
@@ -71,30 +71,23 @@ func clientAddress(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// TriggerEvent fires the event name for the API that origin names. It never
-// blocks.
+// TriggerEvent fires the event name for the API that origin names, for every
+// API when it names none. It never blocks.
 func (h *Host) TriggerEvent(origin coprocess.Origin, name, payload string) {
 	h.events.Fire(event.Event{
 		Name: name, APIID: origin.APIID, RequestID: origin.RequestID, MetaData: pluginMessage{payload},
 	})
 }
 
-// eventHandlers builds the handlers of one API. Handlers that this gateway does
-// not have are left out with a warning: they protect nothing.
+// eventHandlers builds the handlers of one API.
 func (g *Gateway) eventHandlers(a *api, def *apidef.API, plugins *pluginSet) (event.Handlers, error) {
 	configs := make(map[string][]event.HandlerConfig)
 	for name, handlers := range def.EventHandlers {
 		for _, h := range handlers {
-			switch h.Name {
-			case event.HandlerLog, event.HandlerPlugin, event.HandlerWebhook:
-				configs[name] = append(configs[name], event.HandlerConfig{Name: h.Name, Meta: h.Meta})
-			default:
-				a.log.Warn("event handler is unknown and left out", telemetry.KeyFile, a.file,
-					telemetry.KeyEvent, name, telemetry.KeyHandler, h.Name)
-			}
+			configs[name] = append(configs[name], event.HandlerConfig{Name: h.Name, Meta: h.Meta})
 		}
 	}
-	deps := event.Deps{File: a.file, HTTP: g.webhooks, Logger: a.log}
+	deps := event.Deps{File: a.file, HTTP: g.webhooks, Logger: g.log}
 	if len(plugins.units) > 0 {
 		deps.Dispatcher = plugins.units[0].plugin
 	}
@@ -110,13 +103,13 @@ func (g *Gateway) eventHandlers(a *api, def *apidef.API, plugins *pluginSet) (ev
 func (g *Gateway) configureEvents() {
 	g.configuring.Lock()
 	defer g.configuring.Unlock()
-	perAPI := make(map[string]event.Handlers)
+	apis := make(map[string]event.API)
 	if s := g.current.Load(); s != nil {
 		for id, a := range s.byID {
 			if handlers := a.state.Load().handlers; len(handlers) > 0 {
-				perAPI[id] = handlers
+				apis[id] = event.API{OrgID: a.orgID, Handlers: handlers}
 			}
 		}
 	}
-	g.events.Configure(perAPI)
+	g.events.Configure(apis)
 }

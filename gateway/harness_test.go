@@ -125,7 +125,7 @@ func (b bundles) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
 type recorder struct {
 	mu       sync.Mutex
 	fired    []event.Event
-	handlers map[string]event.Handlers
+	handlers map[string]event.API
 }
 
 func (r *recorder) Fire(e event.Event) {
@@ -134,7 +134,7 @@ func (r *recorder) Fire(e event.Event) {
 	r.fired = append(r.fired, e)
 }
 
-func (r *recorder) Configure(h map[string]event.Handlers) {
+func (r *recorder) Configure(h map[string]event.API) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.handlers = h

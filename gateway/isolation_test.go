@@ -144,7 +144,7 @@ func TestSlowAPIDelaysNobody(t *testing.T) {
 	require.Eventually(t, func() bool {
 		f.events.mu.Lock()
 		defer f.events.mu.Unlock()
-		return len(f.events.handlers["slow"]["Any"]) == 1
+		return len(f.events.handlers["slow"].Handlers["Any"]) == 1
 	}, limit, time.Millisecond, "its event handlers are in service too")
 }
 
