@@ -15,7 +15,7 @@ import (
 const expiryLayout = "2006-01-02 15:04"
 
 // classic is the part of Tyk's classic form that is understood. What else may
-// be in a definition is judged by the tables of protect.go and inert.go.
+// be in a definition is judged by the tables of protect.go and warn.go.
 type classic struct {
 	ID                      string                 `json:"id"`
 	APIID                   string                 `json:"api_id"`

@@ -260,14 +260,6 @@ func visitPlugin[T any](ctx context.Context, p *plugin, run func(*C.struct_krait
 
 // Dispatch runs the hook obj.HookName.
 func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
-	result, err := p.dispatch(ctx, obj)
-	if err != nil {
-		return nil, fmt.Errorf("hook %q of bundle %q: %w", obj.GetHookName(), p.code.Name, err)
-	}
-	return result, nil
-}
-
-func (p *plugin) dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
 	message, err := obj.MarshalVT()
 	if err != nil {
 		return nil, fmt.Errorf("encode the message: %w", err)

@@ -72,8 +72,8 @@ type Config struct {
 	MaxIdleConnectionsPerHost int `json:"max_idle_connections_per_host" env:"MAXIDLECONNSPERHOST"`
 	// CloseConnections switches keep-alive with clients off.
 	CloseConnections bool `json:"close_connections" env:"CLOSECONNECTIONS"`
-	// ProxyDefaultTimeout limits the wait for an upstream, in seconds; 0 is
-	// no limit.
+	// ProxyDefaultTimeout limits the wait for an upstream's response header,
+	// in seconds; 0 is the default, 30.
 	ProxyDefaultTimeout float64 `json:"proxy_default_timeout" env:"PROXYDEFAULTTIMEOUT"`
 	// ProxySSLInsecureSkipVerify accepts any certificate of any upstream.
 	ProxySSLInsecureSkipVerify bool `json:"proxy_ssl_insecure_skip_verify" env:"PROXYSSLINSECURESKIPVERIFY"`
@@ -195,8 +195,17 @@ func (c *Config) Address() string {
 }
 
 // Addresses returns the host:port pairs of Redis, sorted when they come from
-// Hosts.
+// Hosts. Of several that are neither a cluster nor Sentinels it is the first, as
+// in the reference.
 func (s *Storage) Addresses() []string {
+	all := s.listed()
+	if len(all) > 1 && !s.EnableCluster && s.MasterName == "" {
+		return all[:1]
+	}
+	return all
+}
+
+func (s *Storage) listed() []string {
 	switch {
 	case len(s.Addrs) > 0:
 		return s.Addrs

@@ -51,6 +51,7 @@ func Load(path string, environ []string) (config *Config, warnings []string, err
 	warnings = append(warnings, overrides.warnings...)
 
 	config.normalise()
+	warnings = append(warnings, config.withoutEffect(file)...)
 	v := validator{file: file, origin: overrides.set}
 	v.run(config)
 	for _, fault := range v.faults {

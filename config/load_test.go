@@ -101,7 +101,10 @@ func TestLoadDashboardConfiguration(t *testing.T) {
 	_, warnings, err := config.Load("tyk.conf", nil)
 	require.EqualError(t, err, "tyk.conf: use_db_app_configs: is true, but API definitions from a dashboard are not supported; "+
 		"set it to false and put the definitions as .json files into the directory app_path")
-	require.Equal(t, []string{"tyk.conf: db_app_conf_options: is not known or not supported, and without effect"}, warnings)
+	require.Equal(t, []string{
+		"tyk.conf: db_app_conf_options: is not known or not supported, and without effect",
+		"tyk.conf: coprocess_options.coprocess_grpc_server: this version has the driver python only",
+	}, warnings)
 
 	workdir(t, fmt.Sprintf(phantom, false))
 	got, _, err := config.Load("tyk.conf", nil)
@@ -167,7 +170,10 @@ func TestLoadEnvironmentWinsOverFile(t *testing.T) {
 		"TYK_GW_POLICIES_POLICYSOURCE=file",
 	})
 	require.NoError(t, err)
-	require.Empty(t, warnings)
+	require.Equal(t, []string{
+		"tyk.conf: policies: policies are not applied in this version",
+		"tyk.conf: coprocess_options.coprocess_grpc_server: this version has the driver python only",
+	}, warnings)
 	require.Equal(t, "127.0.0.1:9000", got.Address())
 	require.Equal(t, config.Secret("s=ecret"), got.Secret)
 	require.Equal(t, []string{"r1:6379", "r2:6380"}, got.Storage.Addresses())

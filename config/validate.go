@@ -190,12 +190,15 @@ func (v *validator) coprocess(o *CoprocessOptions) {
 	if o.Venv != "" {
 		v.directory(key+"venv", o.Venv, "create it with python3 -m venv, or remove the setting")
 	}
+	if o.Venv != "" && o.PythonHome != "" {
+		v.add(key+"python_home", "is set beside venv, which names a Python too", "remove one of the two")
+	}
 	if o.GRPCServer != "" {
 		v.grpcServer(key+"coprocess_grpc_server", o.GRPCServer)
 	}
 }
 
-var pythonVersion = regexp.MustCompile(`^3(\.[0-9]{1,2}t?(\.[0-9]{1,2})?)?$`)
+var pythonVersion = regexp.MustCompile(`^3(\.[0-9]{1,2}(\.[0-9]{1,2})?)?$`)
 
 func (v *validator) grpcServer(key, text string) {
 	const next = "write tcp://host:port, dns:///name:port or unix:///path"

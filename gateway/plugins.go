@@ -130,11 +130,19 @@ func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *ap
 	return &pluginSet{driver: mw.Driver, units: []pluginUnit{{hash: bundle.ID(""), middleware: mw, plugin: plugin}}}, nil
 }
 
+// driverHint says what to do when a driver is not loaded.
+func driverHint(driver string) string {
+	if driver == "python" {
+		return "set coprocess_options.enable_coprocess in tyk.conf; if it is set, the log says why Python did not start"
+	}
+	return "this version has the driver python only"
+}
+
 // loadPlugin loads code, once per snapshot.
 func (g *Gateway) loadPlugin(ctx context.Context, s *snapshot, driver string, code coprocess.Code) (coprocess.Plugin, error) {
 	d := g.drivers[driver]
 	if d == nil {
-		return nil, fmt.Errorf("plugin driver %q is not loaded; set coprocess_options.enable_coprocess in tyk.conf and look for the driver's own error in the log", driver)
+		return nil, fmt.Errorf("plugin driver %q is not loaded; %s", driver, driverHint(driver))
 	}
 	key := strings.Join(append([]string{driver, code.Name, code.Dir}, code.Events...), "\x00")
 	s.mu.Lock()

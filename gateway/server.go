@@ -27,18 +27,6 @@ const (
 	closeGrace = 5 * time.Second
 )
 
-// Run listens on the configured address and serves until ctx ends; see
-// [Gateway.Serve].
-func (g *Gateway) Run(ctx context.Context) error {
-	address := g.config.Address()
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return g.Serve(ctx, listener)
-}
-
 // Serve accepts connections from listener until ctx ends. Then it stops
 // accepting, lets requests end within the drain limit, cuts those that do not,
 // and returns nil; an error means that serving failed, or that TLS is

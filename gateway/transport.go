@@ -85,7 +85,7 @@ func (ts *transports) close() {
 	}
 }
 
-// tlsVersions maps the version numbers of tyk.conf (ssl_min_version,
+// tlsVersion maps the version numbers of tyk.conf (ssl_min_version,
 // min_version) to Go's; they are the same numbers, checked here.
 func tlsVersion(number uint16) (uint16, error) {
 	switch number {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/gateway"
 	"github.com/krait-gateway/krait/session"
+	"github.com/krait-gateway/krait/store/redis"
 	"github.com/krait-gateway/krait/telemetry"
 )
 
@@ -48,10 +50,19 @@ func (c *gatewayCommand) Run(ctx context.Context) (err error) {
 	for _, warning := range warnings {
 		logger.Warn("setting has no effect", telemetry.KeySetting, warning)
 	}
+	redis.LogTo(logger)
 	apis, err := apidef.LoadDir(conf.AppPath)
 	if err != nil {
 		return err
 	}
+	// First of all: who waits for the port gets it when everything is ready,
+	// and a port in use shows before bundles are fetched.
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", conf.Address())
+	if err != nil {
+		return fmt.Errorf("listen_address, listen_port: %w", err)
+	}
+	defer listener.Close()
 	var parts closers
 	defer func() { err = errors.Join(err, parts.close()) }()
 
@@ -90,7 +101,7 @@ func (c *gatewayCommand) Run(ctx context.Context) (err error) {
 		return err
 	}
 	parts.add("plugins", g.Close)
-	return g.Run(ctx)
+	return g.Serve(ctx, listener)
 }
 
 // startPython starts the interpreter and enters it in drivers. Without one the

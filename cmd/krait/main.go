@@ -26,7 +26,8 @@ type commandLine struct {
 
 func main() {
 	var line commandLine
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	parsed := kong.Parse(&line,
 		kong.Name("krait"),
 		kong.Description("An API gateway that runs Python middleware bundles."),

@@ -3,7 +3,8 @@
 Bundle N is the package ``_krait_bundle_N``. Its modules are executed with a
 ``__builtins__`` of their own, whose ``__import__`` looks for absolute names
 inside the bundle before it asks Python. Nothing global is replaced: the one
-entry in ``sys.meta_path`` answers for names below those packages only.
+entry in ``sys.meta_path`` answers for names below those packages, and for the
+plain names that compiled code of a bundle imports (see ``_aliases``).
 """
 
 from __future__ import annotations
