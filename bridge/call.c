@@ -40,21 +40,6 @@ static void stop_running(struct krait_call *call) {
   }
 }
 
-void krait_interrupt(struct krait_call *call) {
-  if (!krait_attach()) {
-    return;
-  }
-  /* The mutex keeps the thread from going on to another call in between;
-   * nobody takes the interpreter's lock while holding it. */
-  pthread_mutex_lock(&call->mutex);
-  if (call->running) {
-    call->interrupted = true;
-    py.PyThreadState_SetAsyncExc(call->thread, runtime.hook_timeout);
-  }
-  pthread_mutex_unlock(&call->mutex);
-  krait_detach();
-}
-
 /* Makes a tuple of count new references, given up to it. A NULL among them
  * (an error is set then) drops the others. */
 static py_object *arguments(size_t count, ...) {
@@ -78,6 +63,57 @@ static py_object *arguments(size_t count, ...) {
     return NULL;
   }
   return tuple;
+}
+
+/* Writes where thread is, as Python prints it, to stack. */
+static void take_stack(unsigned long thread, struct krait_text *stack) {
+  py_object *tuple = arguments(1, py.PyLong_FromLongLong((long long)thread));
+  py_object *result =
+      tuple == NULL ? NULL : py.PyObject_CallObject(runtime.stack, tuple);
+  py_object *bytes =
+      result == NULL ? NULL
+                     : py.PyUnicode_AsEncodedString(result, "utf-8", "replace");
+  if (bytes == NULL ||
+      krait_bytes_copy(bytes, &stack->data, &stack->length) != 0) {
+    py.PyErr_Clear(); /* a message without it is better than none */
+  }
+  if (bytes != NULL) {
+    py.Py_DecRef(bytes);
+  }
+  if (result != NULL) {
+    py.Py_DecRef(result);
+  }
+  if (tuple != NULL) {
+    py.Py_DecRef(tuple);
+  }
+}
+
+/* The thread that runs call, false when it has ended. */
+static bool running_thread(struct krait_call *call, unsigned long *thread) {
+  pthread_mutex_lock(&call->mutex);
+  bool running = call->running;
+  *thread = call->thread;
+  pthread_mutex_unlock(&call->mutex);
+  return running;
+}
+
+void krait_interrupt(struct krait_call *call, struct krait_text *stack) {
+  unsigned long thread = 0;
+  if (!krait_attach()) {
+    return;
+  }
+  if (stack != NULL && running_thread(call, &thread)) {
+    take_stack(thread, stack);
+  }
+  /* The mutex keeps the thread from going on to another call in between;
+   * nobody takes the interpreter's lock while holding it. */
+  pthread_mutex_lock(&call->mutex);
+  if (call->running) {
+    call->interrupted = true;
+    py.PyThreadState_SetAsyncExc(call->thread, runtime.hook_timeout);
+  }
+  pthread_mutex_unlock(&call->mutex);
+  krait_detach();
 }
 
 static py_object *text(struct krait_bytes bytes) {
@@ -204,8 +240,8 @@ void krait_unload(struct krait_call *call, long long handle) {
   if (!begin(call)) {
     return;
   }
-  py_object *result = run(call, runtime.unload,
-                          arguments(1, py.PyLong_FromLongLong(handle)));
+  py_object *result =
+      run(call, runtime.unload, arguments(1, py.PyLong_FromLongLong(handle)));
   if (result != NULL) {
     py.Py_DecRef(result);
   }

@@ -3,6 +3,7 @@
 package bridge
 
 /*
+#include <stdlib.h>
 #include "call.h"
 */
 import "C"
@@ -16,6 +17,7 @@ import (
 	"unsafe"
 
 	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/telemetry"
 )
 
 // interruptInterval is how often an overdue call is interrupted anew: plugin
@@ -28,6 +30,7 @@ const interruptInterval = time.Second
 type call struct {
 	c          *C.struct_krait_call
 	runtime    *Runtime
+	about      []any // log attributes
 	references atomic.Int32
 	done       chan struct{} // closed when plugin code has returned
 }
@@ -75,12 +78,17 @@ func (k *call) release() {
 // interrupt raises HookTimeout in plugin code until that ends.
 func (k *call) interrupt() {
 	defer k.release()
+	var stack C.struct_krait_text
+	C.krait_interrupt(k.c, &stack)
+	k.runtime.config.Logger.Warn("hook is overdue and interrupted",
+		append(k.about, telemetry.KeyTraceback, C.GoStringN(stack.data, C.int(stack.length)))...)
+	C.free(unsafe.Pointer(stack.data))
 	for {
-		C.krait_interrupt(k.c)
 		select {
 		case <-k.done:
 			return
 		case <-time.After(interruptInterval):
+			C.krait_interrupt(k.c, nil)
 		}
 	}
 }
@@ -98,6 +106,8 @@ type job[T any] struct {
 	run func(*C.struct_krait_call)
 	// read makes the result of a call that succeeded.
 	read func(*C.struct_krait_call) (T, error)
+	// about says in the log what the call does.
+	about []any
 	// end follows run while the call still has its place.
 	end func()
 }
@@ -111,6 +121,7 @@ func invoke[T any](ctx context.Context, r *Runtime, j job[T]) (T, error) {
 	if err != nil {
 		return none, err
 	}
+	k.about = j.about
 	if j.begin != nil {
 		if err := j.begin(); err != nil {
 			k.references.Store(1)

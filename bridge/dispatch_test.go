@@ -187,6 +187,19 @@ func TestHostCalls(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a store that fails counts as empty, and the log says for whom", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			got, err := p.Dispatch(t.Context(), object("StoreFails"))
+			if assert.NoError(t, err) {
+				assert.Equal(t, "got ", string(got.Request.RawBody))
+			}
+		})
+		for _, message := range []string{"store_data: the store is away", "get_data: the store is away"} {
+			lines := host.logged(message)
+			require.NotEmpty(t, lines)
+			require.Equal(t, coprocess.Origin{APIID: "api-1", Bundle: "hooks.zip", Hook: "StoreFails"}, lines[0].origin)
+		}
+	})
 	t.Run("the exported C functions answer ctypes", func(t *testing.T) {
 		aloneAndTogether(t, func(t *testing.T) {
 			got, err := p.Dispatch(t.Context(), object("StoreWithCtypes"))

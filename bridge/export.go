@@ -39,12 +39,24 @@ func kraitHostLog(first *C.struct_krait_bytes) {
 	})
 }
 
+// problem turns what a host call failed with into text for Python, which logs
+// it with its origin; nil when it did not fail.
+func problem(err error) *C.char {
+	if err == nil {
+		return nil
+	}
+	return C.CString(err.Error()) // freed by raise_problem
+}
+
 //export kraitHostStoreData
-func kraitHostStoreData(key, value *C.struct_krait_bytes, ttlSeconds C.longlong) {
+func kraitHostStoreData(key, value *C.struct_krait_bytes, ttlSeconds C.longlong) *C.char {
+	var err error
 	coprocess.CallHost(coprocess.Origin{}, "store_data", func(host coprocess.Host) error {
 		data := append([]byte(nil), view(value)...)
-		return host.StoreData(context.Background(), text(key), data, seconds(int64(ttlSeconds)))
+		err = host.StoreData(context.Background(), text(key), data, seconds(int64(ttlSeconds)))
+		return nil
 	})
+	return problem(err)
 }
 
 // seconds returns n seconds, within what a Duration holds (292 years).
@@ -54,16 +66,18 @@ func seconds(n int64) time.Duration {
 }
 
 //export kraitHostGetData
-func kraitHostGetData(key, value *C.struct_krait_bytes) {
+func kraitHostGetData(key, value *C.struct_krait_bytes) *C.char {
+	var data []byte
+	var err error
 	coprocess.CallHost(coprocess.Origin{}, "get_data", func(host coprocess.Host) error {
-		data, err := host.GetData(context.Background(), text(key))
-		if err != nil || len(data) == 0 {
-			return err
-		}
-		value.data = (*C.char)(C.CBytes(data)) // freed by host_get_data
-		value.length = C.size_t(len(data))
+		data, err = host.GetData(context.Background(), text(key))
 		return nil
 	})
+	if err == nil && len(data) > 0 {
+		value.data = (*C.char)(C.CBytes(data)) // freed by host_get_data
+		value.length = C.size_t(len(data))
+	}
+	return problem(err)
 }
 
 //export kraitHostTriggerEvent

@@ -32,6 +32,13 @@ static py_object *return_none(void) {
   return py.none;
 }
 
+/* Raises RuntimeError. problem: malloc'd, freed here. */
+static py_object *raise_problem(char *problem) {
+  py.PyErr_SetString(*py.runtime_error, problem);
+  free(problem);
+  return NULL;
+}
+
 static py_object *host_log(py_object *self, py_object *args) {
   (void)self;
   struct krait_bytes fields[KRAIT_LOG_FIELDS];
@@ -59,9 +66,9 @@ static py_object *host_store_data(py_object *self, py_object *args) {
     return NULL;
   }
   py_thread_state *state = py.PyEval_SaveThread();
-  kraitHostStoreData(&fields[0], &fields[1], ttl);
+  char *problem = kraitHostStoreData(&fields[0], &fields[1], ttl);
   py.PyEval_RestoreThread(state);
-  return return_none();
+  return problem == NULL ? return_none() : raise_problem(problem);
 }
 
 static py_object *host_get_data(py_object *self, py_object *args) {
@@ -72,8 +79,11 @@ static py_object *host_get_data(py_object *self, py_object *args) {
   }
   py_thread_state *state = py.PyEval_SaveThread();
   struct krait_bytes value = {NULL, 0};
-  kraitHostGetData(&key, &value);
+  char *problem = kraitHostGetData(&key, &value);
   py.PyEval_RestoreThread(state);
+  if (problem != NULL) {
+    return raise_problem(problem);
+  }
   py_object *result =
       py.PyBytes_FromStringAndSize(value.data, (ssize_t)value.length);
   free(value.data);
@@ -122,8 +132,8 @@ int krait_host_module_register(void) {
       goto done;
     }
   }
-  status = py.PyDict_SetItemString(py.PyImport_GetModuleDict(), "_krait",
-                                   module);
+  status =
+      py.PyDict_SetItemString(py.PyImport_GetModuleDict(), "_krait", module);
 done:
   py.Py_DecRef(module);
   return status;

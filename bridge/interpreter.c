@@ -235,6 +235,7 @@ static int start_runtime(void) {
       {"unload", &runtime.unload},
       {"dispatch", &runtime.dispatch},
       {"dispatch_event", &runtime.dispatch_event},
+      {"stack", &runtime.stack},
       {"versions", &runtime.versions},
       {"stop", &runtime.stop},
   };

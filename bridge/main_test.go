@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -78,7 +79,15 @@ type logLine struct {
 
 func newRecorder() *recorder { return &recorder{data: make(map[string][]byte)} }
 
+// failingKey is the key for which the store fails.
+const failingKey = "failing"
+
+var errStore = errors.New("the store is away")
+
 func (r *recorder) StoreData(_ context.Context, key string, value []byte, _ time.Duration) error {
+	if key == failingKey {
+		return errStore
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.data[key] = slices.Clone(value)
@@ -86,6 +95,9 @@ func (r *recorder) StoreData(_ context.Context, key string, value []byte, _ time
 }
 
 func (r *recorder) GetData(_ context.Context, key string) ([]byte, error) {
+	if key == failingKey {
+		return nil, errStore
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.data[key], nil

@@ -20,6 +20,7 @@ import (
 
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/coprocesspb"
+	"github.com/krait-gateway/krait/telemetry"
 )
 
 // loadTimeout limits the import of a bundle. Imports of large packages take
@@ -228,12 +229,12 @@ func (p *plugin) unload(handle int64) {
 	defer C.krait_call_free(c)
 	C.krait_unload(c, C.longlong(handle))
 	if err := goError(&c.error); err != nil {
-		p.runtime.config.Logger.Warn("replaced plugin code stays in memory", "bundle", p.code.Name, "error", err)
+		p.runtime.config.Logger.Warn("replaced plugin code stays in memory", telemetry.KeyBundle, p.code.Name, telemetry.KeyError, err)
 	}
 }
 
-// visitPlugin runs one call of p within its time limit.
-func visitPlugin[T any](ctx context.Context, p *plugin, run func(*C.struct_krait_call, C.longlong), read func(*C.struct_krait_call) (T, error)) (T, error) {
+// visitPlugin runs one call of function within the time limit of p.
+func visitPlugin[T any](ctx context.Context, p *plugin, function string, run func(*C.struct_krait_call, C.longlong), read func(*C.struct_krait_call) (T, error)) (T, error) {
 	var none T
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -251,6 +252,9 @@ func visitPlugin[T any](ctx context.Context, p *plugin, run func(*C.struct_krait
 		run:  func(c *C.struct_krait_call) { run(c, C.longlong(v.version.handle)) },
 		read: read,
 		end:  v.end,
+		about: []any{
+			telemetry.KeyRequestID, coprocess.RequestID(ctx), telemetry.KeyBundle, p.code.Name, telemetry.KeyHook, function,
+		},
 	})
 	if !began {
 		v.endTurn()
@@ -268,7 +272,7 @@ func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coproc
 		return nil, fmt.Errorf("the message has %d bytes; the wire format carries at most 2 GiB", len(message))
 	}
 	hook, requestID := obj.GetHookName(), coprocess.RequestID(ctx)
-	return visitPlugin(ctx, p, func(c *C.struct_krait_call, handle C.longlong) {
+	return visitPlugin(ctx, p, hook, func(c *C.struct_krait_call, handle C.longlong) {
 		C.krait_dispatch(c, handle, cBytes(hook), cBytes(requestID), C.struct_CoProcessMessage{
 			p_data: unsafe.Pointer(unsafe.SliceData(message)),
 			length: C.int(len(message)),
@@ -293,7 +297,7 @@ func (p *plugin) DispatchEvent(ctx context.Context, event []byte) error {
 		return fmt.Errorf("event for bundle %q: %w", p.code.Name, err)
 	}
 	name := envelope.HandlerName
-	_, err := visitPlugin[struct{}](ctx, p, func(c *C.struct_krait_call, handle C.longlong) {
+	_, err := visitPlugin[struct{}](ctx, p, name, func(c *C.struct_krait_call, handle C.longlong) {
 		C.krait_dispatch_event(c, handle, cBytes(name), cBytes(event))
 	}, nil)
 	if err != nil {

@@ -42,8 +42,9 @@ char *krait_python_open(const char *path) {
   KRAIT_PYTHON_FUNCTIONS(KRAIT_FIND)
 #undef KRAIT_FIND
   if (find(library, "_Py_NoneStruct", &py.none) != 0 ||
-      find(library, "PyExc_TypeError", &py.type_error) != 0) {
-    return message("%s lacks the objects None and TypeError; it is not a "
+      find(library, "PyExc_TypeError", &py.type_error) != 0 ||
+      find(library, "PyExc_RuntimeError", &py.runtime_error) != 0) {
+    return message("%s lacks None, TypeError or RuntimeError; it is not a "
                    "complete libpython",
                    path);
   }

@@ -62,16 +62,17 @@ enum { PY_CONFIG_BYTES = 16384 };
   F(void, Py_IncRef, (py_object * object))                                     \
   F(void, Py_DecRef, (py_object * object))                                     \
   F(py_object *, PyObject_GetAttrString, (py_object * o, const char *name))    \
-  F(py_object *, PyObject_CallObject, (py_object * callable, py_object *args)) \
+  F(py_object *, PyObject_CallObject,                                          \
+    (py_object * callable, py_object * args))                                  \
   F(py_object *, PyObject_Str, (py_object * o))                                \
   F(int, PyObject_IsTrue, (py_object * o))                                     \
   F(py_object *, PyTuple_New, (ssize_t size))                                  \
-  F(int, PyTuple_SetItem, (py_object * tuple, ssize_t i, py_object *item))     \
+  F(int, PyTuple_SetItem, (py_object * tuple, ssize_t i, py_object * item))    \
   F(py_object *, PyTuple_GetItem, (py_object * tuple, ssize_t i))              \
   F(ssize_t, PyTuple_Size, (py_object * tuple))                                \
   F(py_object *, PyList_New, (ssize_t size))                                   \
-  F(int, PyList_Append, (py_object * list, py_object *item))                   \
-  F(int, PyList_Insert, (py_object * list, ssize_t i, py_object *item))        \
+  F(int, PyList_Append, (py_object * list, py_object * item))                  \
+  F(int, PyList_Insert, (py_object * list, ssize_t i, py_object * item))       \
   F(int, PyDict_SetItemString,                                                 \
     (py_object * dict, const char *key, py_object *value))                     \
   F(py_object *, PyBytes_FromStringAndSize, (const char *data, ssize_t size))  \
@@ -90,17 +91,18 @@ enum { PY_CONFIG_BYTES = 16384 };
   F(py_object *, PyModule_New, (const char *name))                             \
   F(py_object *, PyModule_GetDict, (py_object * module))                       \
   F(py_object *, PyCFunction_NewEx,                                            \
-    (py_method_def * method, py_object *self, py_object *module))              \
+    (py_method_def * method, py_object * self, py_object * module))            \
   F(py_object *, PySys_GetObject, (const char *name))                          \
   /* errors */                                                                 \
   F(py_object *, PyErr_Occurred, (void))                                       \
   F(void, PyErr_Clear, (void))                                                 \
   F(py_object *, PyErr_NoMemory, (void))                                       \
-  F(void, PyErr_Fetch, (py_object * *type, py_object **value, py_object **tb)) \
+  F(void, PyErr_Fetch,                                                         \
+    (py_object * *type, py_object * *value, py_object * *tb))                  \
   F(void, PyErr_NormalizeException,                                            \
-    (py_object * *type, py_object **value, py_object **tb))                    \
-  F(int, PyErr_GivenExceptionMatches, (py_object * error, py_object *type))    \
-  F(int, PyException_SetTraceback, (py_object * error, py_object *tb))         \
+    (py_object * *type, py_object * *value, py_object * *tb))                  \
+  F(int, PyErr_GivenExceptionMatches, (py_object * error, py_object * type))   \
+  F(int, PyException_SetTraceback, (py_object * error, py_object * tb))        \
   F(void, PyErr_SetString, (py_object * type, const char *message))
 
 /* The table; every member is set once krait_python_open returned NULL. */
@@ -108,8 +110,9 @@ struct krait_python {
 #define KRAIT_MEMBER(result, name, parameters) result(*name) parameters;
   KRAIT_PYTHON_FUNCTIONS(KRAIT_MEMBER)
 #undef KRAIT_MEMBER
-  py_object *none;        /* borrowed: None */
-  py_object **type_error; /* borrowed: where libpython keeps TypeError */
+  py_object *none; /* borrowed: None */
+  /* borrowed: where libpython keeps its exception classes */
+  py_object **type_error, **runtime_error;
 };
 
 extern struct krait_python py;

@@ -221,13 +221,3 @@ func TestTLSFaultsAreReportedTogether(t *testing.T) {
 	require.ErrorContains(t, err, "http_server_options.min_version: 7")
 	require.ErrorContains(t, err, "http_server_options.certificates[0] (none.pem, none.key)")
 }
-
-func TestRunReportsATakenPort(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	f := newGateway(t, setup{config: func(c *config.Config) {
-		c.ListenAddress, c.ListenPort = "127.0.0.1", listener.Addr().(*net.TCPAddr).Port
-	}})
-	require.ErrorContains(t, f.Run(t.Context()), listener.Addr().String())
-}

@@ -91,7 +91,7 @@ func TestFailuresStayWithTheirAPI(t *testing.T) {
 	}{
 		"raises":   {500, "Middleware error", []string{"Traceback (most recent call last)", "in inner", "KeyError: 'the missing key'", `"hook":"Raises"`, `"bundle":"raises.zip"`}},
 		"exits":    {500, "Middleware error", []string{"SystemExit"}},
-		"never":    {504, "Middleware error", []string{"timed out"}},
+		"never":    {504, "Middleware error", []string{"timed out", "hook is overdue and interrupted", "in NeverReturns"}},
 		"nonsense": {500, "Middleware error", []string{"ReturnsNonsense"}},
 		"auth":     {403, "Key not authorised", []string{"auth is broken"}},
 		"missing":  {503, "", []string{"NoSuchHook"}},

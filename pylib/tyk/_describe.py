@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 from types import CodeType
 
@@ -37,6 +38,17 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     except Exception as inner:  # noqa: BLE001
         text = f"{name}: {message}\n(its traceback raised {type(inner).__name__})"
     return name, message, text
+
+
+def stack(thread: int) -> str:
+    """Return where the thread of that identifier is; empty when it has ended."""
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return ""
+    frames = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=_MOST_FRAMES)
+    frames.reverse()
+    frames[:] = [one for one in frames if not _is_internal(one.filename)]
+    return _PACKAGE.sub("", "".join(frames.format())).rstrip("\n")
 
 
 def _type_name(kind: type[BaseException]) -> str:

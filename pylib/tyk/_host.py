@@ -19,7 +19,10 @@ Text = Union[str, bytes, bytearray, memoryview]
 
 
 class Host(Protocol):
-    """What a host offers; all text is UTF-8."""
+    """What a host offers; all text is UTF-8.
+
+    ``store_data`` and ``get_data`` raise RuntimeError when the store fails.
+    """
 
     def log(
         self, level: bytes, message: bytes, request_id: bytes, api_id: bytes, bundle: bytes, hook: bytes, /

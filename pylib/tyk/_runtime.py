@@ -16,7 +16,7 @@ from google.protobuf.internal import api_implementation
 from coprocess_object_pb2 import Object
 from tyk import _output
 from tyk._bundle import Bundle
-from tyk._describe import describe
+from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
 from tyk._loop import LoopThread, wait_for_threads
 from tyk._origin import ORIGIN, Origin
@@ -32,6 +32,7 @@ __all__ = [
     "dispatch",
     "dispatch_event",
     "load",
+    "stack",
     "start",
     "stop",
     "unload",

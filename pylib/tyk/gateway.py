@@ -59,23 +59,33 @@ class TykGateway:
     def store_data(key: _Text, value: _Text, ttl: int = 0) -> None:
         """Store ``value`` under ``key`` for ``ttl`` seconds (0 or less: for good).
 
-        Text is stored as UTF-8; bytes are stored as they are.
+        Text is stored as UTF-8; bytes are stored as they are. A store that does
+        not answer is logged, and nothing is stored.
 
         Raises:
             TypeError: an argument is of another type.
         """
-        _host.BOUND.host.store_data(
-            _host.data(key, "store_data: key"), _host.data(value, "store_data: value"), _host.seconds(ttl)
-        )
+        wanted = (_host.data(key, "store_data: key"), _host.data(value, "store_data: value"), _host.seconds(ttl))
+        try:
+            _host.BOUND.host.store_data(*wanted)
+        except RuntimeError as error:
+            _host.log("error", f"store_data: {error}")
 
     @staticmethod
     def get_data(key: _Text) -> bytes:
         """Return what is stored under ``key``; ``b""`` when there is nothing.
 
+        A store that does not answer is logged, and counts as empty.
+
         Raises:
             TypeError: ``key`` is neither str nor bytes.
         """
-        return _host.BOUND.host.get_data(_host.data(key, "get_data: key"))
+        wanted = _host.data(key, "get_data: key")
+        try:
+            return _host.BOUND.host.get_data(wanted)
+        except RuntimeError as error:
+            _host.log("error", f"get_data: {error}")
+            return b""
 
     @staticmethod
     def trigger_event(name: _Text, payload: _Text) -> None:

@@ -85,6 +85,13 @@ def Store(request, session, spec):
 
 
 @Hook
+def StoreFails(request, session, spec):
+    tyk.store_data("failing", "value", 60)
+    request.object.raw_body = b"got " + tyk.get_data("failing")
+    return request, session
+
+
+@Hook
 def StoreWithCtypes(request, session, spec):
     import ctypes
 
