@@ -239,3 +239,11 @@ func FuzzParse(f *testing.F) {
 		require.NotEmpty(t, api.ID)
 	})
 }
+
+func TestDomainThatIsNoHostName(t *testing.T) {
+	for _, domain := range []string{"*.example.com", "{sub}.example.com", "a b", "example.com/path"} {
+		_, _, err := apidef.Parse("api.json", []byte(`{"api_id": "a", "use_keyless": true, "domain": "`+domain+`",
+			"proxy": {"listen_path": "/a/", "target_url": "http://127.0.0.1"}}`))
+		require.ErrorContains(t, err, "api.json: domain: ", domain)
+	}
+}

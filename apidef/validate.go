@@ -18,6 +18,9 @@ func (a *API) Validate(file string) error {
 	} else if strings.ContainsFunc(a.ID, unicode.IsControl) {
 		v.add("api_id", "has control characters", "use letters, digits and hyphens")
 	}
+	if strings.ContainsFunc(a.Domain, notInHost) {
+		v.add("domain", "is not a plain host name, which is all that is matched", "write a name such as api.example.com, or remove it")
+	}
 	v.listenPath(a.Proxy.ListenPath)
 	v.target(a.Proxy.TargetURL)
 	if a.SessionLifetime < 0 {
@@ -36,6 +39,11 @@ func (a *API) Validate(file string) error {
 	}
 	v.faults = append(v.faults, a.CustomMiddleware.Faults(file, "custom_middleware")...)
 	return jsonfile.NewError(v.faults)
+}
+
+// notInHost says whether r cannot be in a host name, with or without a port.
+func notInHost(r rune) bool {
+	return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`*{}()|^$/\@?#`, r)
 }
 
 type validator struct {

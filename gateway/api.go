@@ -25,6 +25,7 @@ type api struct {
 	state   atomic.Pointer[apiState]
 	settled chan struct{} // closed when state is final
 	once    sync.Once     // settles
+	warned  atomic.Bool   // warnUnenforced has spoken
 }
 
 // apiState is what became of loading an API. chain is nil unless the API

@@ -130,7 +130,8 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 }
 
 // checkSession is contract section 1, step 4. The order of the checks is part
-// of the contract; limits of rate and quota belong after access rights.
+// of the contract; limits of rate and quota belong after access rights, where
+// warnUnenforced stands.
 func (x *exchange) checkSession() *reply {
 	if err := session.Check(x.session, time.Now()); err != nil {
 		answer := errorReply(http.StatusForbidden, msgKeyInactive)
@@ -147,6 +148,7 @@ func (x *exchange) checkSession() *reply {
 			telemetry.KeyTokenHash, telemetry.TokenHash(x.token))
 		return errorReply(http.StatusForbidden, msgAccessDenied)
 	}
+	x.api.warnUnenforced(x.session)
 	return nil
 }
 

@@ -32,6 +32,26 @@ func TestDoctor(t *testing.T) {
 		require.Error(t, err)
 		require.Contains(t, output, server.Addr())
 	})
+	t.Run("bundles are fetched and verified, none of their code runs", func(t *testing.T) {
+		s := newSite(t)
+		s.bundle("good.zip", object{"pre": hooks("X")}, map[string]string{"middleware.py": "raise SystemExit('it ran')\n"})
+		s.bundle("other.zip", object{"pre": hooks("X"), "driver": "grpc"}, map[string]string{})
+		s.write("served/garbage.zip", "no zip")
+		for _, id := range []string{"good", "other", "garbage", "absent"} {
+			s.api(id, "http://127.0.0.1:1", object{"custom_middleware_bundle": id + ".zip"})
+		}
+		s.writeJSON("tyk.conf", s.conf)
+		output, err := krait(t, s.dir, "doctor", "--conf", "tyk.conf")
+		require.Error(t, err)
+		require.Contains(t, output, "good.zip: in order")
+		require.NotContains(t, output, "it ran")
+		for _, want := range []string{`"other.zip": its driver "grpc"`, `"garbage.zip"`, `"absent.zip"`} {
+			require.Contains(t, output, want)
+		}
+		left, err := filepath.Glob(filepath.Join(s.dir, "middleware", "*"))
+		require.NoError(t, err)
+		require.Empty(t, left)
+	})
 	t.Run("all faults at once", func(t *testing.T) {
 		s := newSite(t)
 		s.conf["listen_port"] = 99999

@@ -65,7 +65,7 @@ func (c *doctorCommand) Run(ctx context.Context) error {
 			return errFaults
 		}
 		search = pythonSearch(conf)
-		r.definitions(conf)
+		r.bundles(ctx, conf, r.definitions(conf))
 		r.storage(ctx, conf)
 	}
 	if c.Conf == "" || conf.CoprocessOptions.EnableCoprocess {
@@ -94,18 +94,21 @@ func (r *report) configuration(path string) *config.Config {
 	return conf
 }
 
-func (r *report) definitions(conf *config.Config) {
+// definitions returns the API definitions that are in order.
+func (r *report) definitions(conf *config.Config) []*apidef.API {
 	r.section("API definitions in " + conf.AppPath)
 	apis, err := apidef.LoadDir(conf.AppPath)
 	if err != nil {
 		r.fault(err)
-		return
+		return nil
 	}
+	var good []*apidef.API
 	for _, loaded := range apis {
 		if loaded.Err != nil {
 			r.fault(loaded.Err)
 			continue
 		}
+		good = append(good, loaded.API)
 		r.line("%s: %s at %s", loaded.File, loaded.API.ID, loaded.API.Proxy.ListenPath)
 		for _, warning := range loaded.Warnings {
 			r.warning(warning)
@@ -114,6 +117,7 @@ func (r *report) definitions(conf *config.Config) {
 	if len(apis) == 0 {
 		r.warning("there are none: every request will get 404")
 	}
+	return good
 }
 
 func (r *report) storage(ctx context.Context, conf *config.Config) {

@@ -73,7 +73,11 @@ func (c *gatewayCommand) Run(ctx context.Context) (err error) {
 	parts.add("store", func(context.Context) error { return store.Close() })
 	events := event.NewBus(event.Config{Logger: logger})
 	parts.add("events", events.Close)
-	fetcher, err := newFetcher(conf, logger)
+	bundles, err := fetcherConfig(conf, logger)
+	if err != nil {
+		return err
+	}
+	fetcher, err := bundle.NewFetcher(bundles)
 	if err != nil {
 		return err
 	}
@@ -157,7 +161,8 @@ func pythonPath(prefix string) []string {
 	return found
 }
 
-func newFetcher(conf *config.Config, logger *slog.Logger) (*bundle.Fetcher, error) {
+// fetcherConfig says how bundles are had.
+func fetcherConfig(conf *config.Config, logger *slog.Logger) (bundle.Config, error) {
 	c := bundle.Config{
 		Dir:                      filepath.Join(conf.MiddlewarePath, "bundles"),
 		Enabled:                  conf.EnableBundleDownloader,
@@ -169,11 +174,11 @@ func newFetcher(conf *config.Config, logger *slog.Logger) (*bundle.Fetcher, erro
 	if conf.PublicKeyPath != "" {
 		key, err := bundle.LoadPublicKey(conf.PublicKeyPath)
 		if err != nil {
-			return nil, fmt.Errorf("public_key_path: %w", err)
+			return c, fmt.Errorf("public_key_path: %w", err)
 		}
 		c.PublicKey = key
 	}
-	return bundle.NewFetcher(c)
+	return c, nil
 }
 
 // closers ends what was started, the last first.
