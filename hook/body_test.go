@@ -45,7 +45,7 @@ func TestBodyLoad(t *testing.T) {
 		require.Equal(t, "text", readBody(t, other))
 	})
 	t.Run("no body stays none", func(t *testing.T) {
-		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/"}}
+		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}}
 		data, err := hook.NewBody(1).Load(r)
 		require.NoError(t, err)
 		require.Empty(t, data)

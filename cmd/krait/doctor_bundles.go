@@ -66,7 +66,7 @@ func examine(ctx context.Context, conf *config.Config, name string) (*bundle.Man
 	if options.Dir, err = os.MkdirTemp("", "krait-doctor-"); err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(options.Dir)
+	defer func() { _ = os.RemoveAll(options.Dir) }() // a temporary directory; nothing depends on its end
 	options.Attempts = 1
 	fetcher, err := bundle.NewFetcher(options)
 	if err != nil {
