@@ -56,9 +56,7 @@ func (g *Gateway) newExchange(s *snapshot, w *responseWriter, r *http.Request, i
 	own := r.WithContext(coprocess.WithRequestID(r.Context(), id))
 	own.Header = r.Header.Clone()
 	own.URL = stripOrigin(r.URL)
-	if !g.config.HTTPServerOptions.EnableWebSockets {
-		own.Header.Del("Upgrade") // an upgrade becomes a plain request
-	}
+	keepEndToEnd(own.Header, g.config.HTTPServerOptions.EnableWebSockets)
 	return &exchange{gateway: g, snapshot: s, requestID: id, w: w, r: own, log: g.log}
 }
 

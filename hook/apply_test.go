@@ -44,6 +44,12 @@ func TestHeaders(t *testing.T) {
 			change: func(q *request) { q.Headers["X-A"] = "9"; delete(q.Headers, "X-B") },
 			want:   http.Header{"X-A": {"1", "2"}, "X-B": {"3"}},
 		},
+		"fields of one connection are not a hook's": {
+			change: func(q *request) {
+				q.SetHeaders = map[string]string{"connection": "X-A", "Keep-Alive": "1", "Upgrade": "h2c", "Te": "gzip", "Trailer": "X-A"}
+			},
+			want: http.Header{"X-A": {"1", "2"}, "X-B": {"3"}},
+		},
 		"framing headers follow the body": {
 			change: func(q *request) {
 				q.SetHeaders = map[string]string{"Content-Length": "99", "transfer-encoding": "chunked"}

@@ -18,11 +18,13 @@ func checkField(where, name, value string) error {
 	return nil
 }
 
-// isFraming says whether net/http computes the field from the body, so that a
-// hook's value could only contradict it.
+// isFraming says whether the field is not a hook's to set: net/http computes it
+// from the body, or it concerns one connection only (RFC 9110 section 7.6.1), so
+// that a hook's value could only contradict it or remove other fields.
 func isFraming(name string) bool {
 	switch http.CanonicalHeaderKey(name) {
-	case "Content-Length", "Transfer-Encoding":
+	case "Content-Length", "Transfer-Encoding", "Trailer", "Te",
+		"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Http2-Settings":
 		return true
 	}
 	return false
