@@ -10,7 +10,10 @@ static _Atomic(krait_restore_fn) restore_fn;
 
 void krait_api_set_lock(krait_release_fn release, krait_restore_fn restore) {
   atomic_store(&release_fn, NULL);
-  atomic_store(&restore_fn, restore);
+  if (restore != NULL) {
+    /* Never taken away: a call that gave the lock up has to get it back. */
+    atomic_store(&restore_fn, restore);
+  }
   atomic_store(&release_fn, release);
 }
 

@@ -11,7 +11,8 @@ typedef void *(*krait_release_fn)(void);
 /* Takes the lock back. state: in, what the release function returned. */
 typedef void (*krait_restore_fn)(void *state);
 
-/* Sets or, with NULL, removes how the interpreter's lock is released. */
+/* Sets or, with NULL, removes how the interpreter's lock is released. Calls
+ * that have released it still take it back. */
 void krait_api_set_lock(krait_release_fn release, krait_restore_fn restore);
 void *krait_api_release(void);
 void krait_api_restore(void *state);

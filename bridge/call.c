@@ -1,5 +1,7 @@
 #include "call.h"
 
+#include "interrupt.h"
+
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -21,28 +23,7 @@ void krait_call_free(struct krait_call *call) {
   free(call);
 }
 
-static void start_running(struct krait_call *call) {
-  unsigned long thread = py.PyThread_get_thread_ident();
-  pthread_mutex_lock(&call->mutex);
-  call->running = true;
-  call->thread = thread;
-  pthread_mutex_unlock(&call->mutex);
-}
-
-static void stop_running(struct krait_call *call) {
-  pthread_mutex_lock(&call->mutex);
-  call->running = false;
-  bool interrupted = call->interrupted;
-  pthread_mutex_unlock(&call->mutex);
-  if (interrupted) {
-    /* One that came too late must not hit what runs next on this thread. */
-    py.PyThreadState_SetAsyncExc(call->thread, NULL);
-  }
-}
-
-/* Makes a tuple of count new references, given up to it. A NULL among them
- * (an error is set then) drops the others. */
-static py_object *arguments(size_t count, ...) {
+py_object *krait_arguments(size_t count, ...) {
   bool complete = true;
   va_list items;
   py_object *tuple = py.PyTuple_New((ssize_t)count);
@@ -63,57 +44,6 @@ static py_object *arguments(size_t count, ...) {
     return NULL;
   }
   return tuple;
-}
-
-/* Writes where thread is, as Python prints it, to stack. */
-static void take_stack(unsigned long thread, struct krait_text *stack) {
-  py_object *tuple = arguments(1, py.PyLong_FromLongLong((long long)thread));
-  py_object *result =
-      tuple == NULL ? NULL : py.PyObject_CallObject(runtime.stack, tuple);
-  py_object *bytes =
-      result == NULL ? NULL
-                     : py.PyUnicode_AsEncodedString(result, "utf-8", "replace");
-  if (bytes == NULL ||
-      krait_bytes_copy(bytes, &stack->data, &stack->length) != 0) {
-    py.PyErr_Clear(); /* a message without it is better than none */
-  }
-  if (bytes != NULL) {
-    py.Py_DecRef(bytes);
-  }
-  if (result != NULL) {
-    py.Py_DecRef(result);
-  }
-  if (tuple != NULL) {
-    py.Py_DecRef(tuple);
-  }
-}
-
-/* The thread that runs call, false when it has ended. */
-static bool running_thread(struct krait_call *call, unsigned long *thread) {
-  pthread_mutex_lock(&call->mutex);
-  bool running = call->running;
-  *thread = call->thread;
-  pthread_mutex_unlock(&call->mutex);
-  return running;
-}
-
-void krait_interrupt(struct krait_call *call, struct krait_text *stack) {
-  unsigned long thread = 0;
-  if (!krait_attach()) {
-    return;
-  }
-  if (stack != NULL && running_thread(call, &thread)) {
-    take_stack(thread, stack);
-  }
-  /* The mutex keeps the thread from going on to another call in between;
-   * nobody takes the interpreter's lock while holding it. */
-  pthread_mutex_lock(&call->mutex);
-  if (call->running) {
-    call->interrupted = true;
-    py.PyThreadState_SetAsyncExc(call->thread, runtime.hook_timeout);
-  }
-  pthread_mutex_unlock(&call->mutex);
-  krait_detach();
 }
 
 static py_object *text(struct krait_bytes bytes) {
@@ -145,9 +75,10 @@ static py_object *run(struct krait_call *call, py_object *function,
                       py_object *tuple) {
   py_object *result = NULL;
   if (tuple != NULL) {
-    start_running(call);
+    krait_call_started(call);
     result = py.PyObject_CallObject(function, tuple);
-    stop_running(call);
+    krait_call_ended(call);
+    krait_end_child();
     py.Py_DecRef(tuple);
   }
   if (result == NULL) {
@@ -193,9 +124,9 @@ void krait_dispatch(struct krait_call *call, long long handle,
   if (!begin(call)) {
     return;
   }
-  py_object *tuple =
-      arguments(4, py.PyLong_FromLongLong(handle), text(hook), text(request_id),
-                py.PyBytes_FromStringAndSize(message.p_data, message.length));
+  py_object *tuple = krait_arguments(
+      4, py.PyLong_FromLongLong(handle), text(hook), text(request_id),
+      py.PyBytes_FromStringAndSize(message.p_data, message.length));
   take_reply(call, run(call, runtime.dispatch, tuple));
   krait_detach();
 }
@@ -205,7 +136,7 @@ void krait_dispatch_event(struct krait_call *call, long long handle,
   if (!begin(call)) {
     return;
   }
-  py_object *tuple = arguments(
+  py_object *tuple = krait_arguments(
       3, py.PyLong_FromLongLong(handle), text(name),
       py.PyBytes_FromStringAndSize(event.data, (ssize_t)event.length));
   py_object *result = run(call, runtime.dispatch_event, tuple);
@@ -222,9 +153,9 @@ void krait_load(struct krait_call *call, const struct krait_bytes *strings,
   }
   const struct krait_bytes *lists = strings + 3;
   py_object *tuple =
-      arguments(6, text(strings[0]), text(strings[1]), text(strings[2]),
-                list(lists, hooks), list(lists + hooks, events),
-                list(lists + hooks + events, path));
+      krait_arguments(6, text(strings[0]), text(strings[1]), text(strings[2]),
+                      list(lists, hooks), list(lists + hooks, events),
+                      list(lists + hooks + events, path));
   py_object *result = run(call, runtime.load, tuple);
   if (result != NULL) {
     call->handle = py.PyLong_AsLongLong(result);
@@ -240,8 +171,8 @@ void krait_unload(struct krait_call *call, long long handle) {
   if (!begin(call)) {
     return;
   }
-  py_object *result =
-      run(call, runtime.unload, arguments(1, py.PyLong_FromLongLong(handle)));
+  py_object *result = run(call, runtime.unload,
+                          krait_arguments(1, py.PyLong_FromLongLong(handle)));
   if (result != NULL) {
     py.Py_DecRef(result);
   }
@@ -252,7 +183,7 @@ void krait_versions(struct krait_call *call) {
   if (!begin(call)) {
     return;
   }
-  py_object *result = run(call, runtime.versions, arguments(0));
+  py_object *result = run(call, runtime.versions, krait_arguments(0));
   py_object *bytes =
       result == NULL ? NULL
                      : py.PyUnicode_AsEncodedString(result, "utf-8", "replace");

@@ -52,11 +52,8 @@ void krait_unload(struct krait_call *call, long long handle);
 /* call->reply is a JSON document about the interpreter. */
 void krait_versions(struct krait_call *call);
 
-/*
- * Raises HookTimeout in the thread that runs call, if it still does, and tells
- * where that thread is. Another thread's business; the call must not be freed
- * meanwhile. stack: out, malloc'd, freed by the caller; NULL asks for none.
- */
-void krait_interrupt(struct krait_call *call, struct krait_text *stack);
+/* Makes a tuple of count new references, given up to it. A NULL among them
+ * (an error is set then) drops the others and gives NULL. Needs the lock. */
+py_object *krait_arguments(size_t count, ...);
 
 #endif

@@ -3,6 +3,8 @@ package bridge_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -141,6 +143,15 @@ func TestHooksThatSleepRunSideBySide(t *testing.T) {
 	}
 }
 
+// slowOnce is a module whose first import takes a second.
+const slowOnce = `
+import os, time
+marker = __file__ + ".seen"
+if not os.path.exists(marker):
+    open(marker, "w").close()
+    time.sleep(1)
+`
+
 func TestTimeout(t *testing.T) {
 	for _, hook := range []string{"Spin", "Sleep", "AsyncSleep"} {
 		t.Run(hook+": the caller is free at its time limit, and so is the place afterwards", func(t *testing.T) {
@@ -162,6 +173,34 @@ func TestTimeout(t *testing.T) {
 		time.AfterFunc(20*time.Millisecond, cancel)
 		_, err := p.Dispatch(ctx, sleeper("Sleep", 300*time.Millisecond))
 		require.ErrorIs(t, err, context.Canceled)
+	})
+	t.Run("a hook whose caller went away is interrupted at its time limit", func(t *testing.T) {
+		p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 300*time.Millisecond, true })
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		_, err := p.Dispatch(ctx, object("Spin"))
+		require.ErrorIs(t, err, context.Canceled)
+		require.Eventually(t, func() bool {
+			_, err := p.Dispatch(t.Context(), object("AddHeader"))
+			return err == nil
+		}, 10*time.Second, 10*time.Millisecond)
+	})
+	t.Run("an import that is overdue leaves no lock behind", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, dir, "from tyk.decorators import *\n@Hook\ndef H(request, session, spec):\n    import slow\n    return request, session\n")
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "slow.py"), []byte(slowOnce), 0o600))
+		p, err := python.Load(t.Context(), coprocess.Code{Name: "slow", Dir: dir, Entry: "middleware.py", Timeout: 200 * time.Millisecond})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, p.Close()) })
+		var group sync.WaitGroup
+		for range 10 {
+			group.Go(func() { _, _ = p.Dispatch(t.Context(), object("H")) }) // they time out
+		}
+		group.Wait()
+		require.Eventually(t, func() bool {
+			_, err := p.Dispatch(t.Context(), object("H"))
+			return err == nil
+		}, 10*time.Second, 10*time.Millisecond, "the next import succeeds")
 	})
 	t.Run("a serial plugin that is occupied is busy", func(t *testing.T) {
 		p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 200*time.Millisecond, true })

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct krait_runtime runtime;
 
@@ -14,143 +15,10 @@ static pthread_key_t thread_key;
 /* True between start and stop; threads that end outside of it must not touch
  * the interpreter. */
 static atomic_bool alive;
-
-static void set_text(struct krait_text *text, const char *data, size_t length) {
-  text->data = malloc(length + 1);
-  if (text->data == NULL) {
-    text->length = 0;
-    return;
-  }
-  memcpy(text->data, data, length);
-  text->data[length] = '\0';
-  text->length = length;
-}
-
-static void fail(struct krait_error *error, const char *type,
-                 const char *message) {
-  error->kind = KRAIT_RAISED;
-  set_text(&error->type, type, strlen(type));
-  set_text(&error->message, message, strlen(message));
-}
-
-void krait_error_clear(struct krait_error *error) {
-  free(error->type.data);
-  free(error->message.data);
-  free(error->traceback.data);
-  memset(error, 0, sizeof *error);
-}
-
-int krait_bytes_copy(py_object *bytes, char **data, size_t *length) {
-  char *start = NULL;
-  ssize_t size = 0;
-  if (py.PyBytes_AsStringAndSize(bytes, &start, &size) != 0) {
-    return -1;
-  }
-  *data = malloc((size_t)size + 1);
-  if (*data == NULL) {
-    py.PyErr_NoMemory();
-    return -1;
-  }
-  memcpy(*data, start, (size_t)size);
-  (*data)[size] = '\0';
-  *length = (size_t)size;
-  return 0;
-}
-
-/* Encodes a str into text; leaves it empty when that fails. */
-static void set_from_str(struct krait_text *text, py_object *str) {
-  py_object *bytes =
-      str == NULL ? NULL
-                  : py.PyUnicode_AsEncodedString(str, "utf-8", "replace");
-  if (bytes == NULL) {
-    py.PyErr_Clear();
-    return;
-  }
-  if (krait_bytes_copy(bytes, &text->data, &text->length) != 0) {
-    py.PyErr_Clear();
-  }
-  py.Py_DecRef(bytes);
-}
-
-/* Describes value with tyk._runtime.describe. False when that fails. */
-static bool describe(struct krait_error *error, py_object *value) {
-  if (runtime.describe == NULL) {
-    return false;
-  }
-  bool done = false;
-  py_object *result = NULL;
-  py_object *arguments = py.PyTuple_New(1);
-  if (arguments == NULL) {
-    goto done;
-  }
-  py.Py_IncRef(value);
-  py.PyTuple_SetItem(arguments, 0, value);
-  result = py.PyObject_CallObject(runtime.describe, arguments);
-  if (result == NULL || py.PyTuple_Size(result) != 3) {
-    goto done;
-  }
-  set_from_str(&error->type, py.PyTuple_GetItem(result, 0));
-  set_from_str(&error->message, py.PyTuple_GetItem(result, 1));
-  set_from_str(&error->traceback, py.PyTuple_GetItem(result, 2));
-  done = true;
-done:
-  if (!done) {
-    py.PyErr_Clear();
-  }
-  if (result != NULL) {
-    py.Py_DecRef(result);
-  }
-  if (arguments != NULL) {
-    py.Py_DecRef(arguments);
-  }
-  return done;
-}
-
-static enum krait_error_kind kind_of(py_object *type) {
-  if (runtime.hook_timeout != NULL &&
-      py.PyErr_GivenExceptionMatches(type, runtime.hook_timeout)) {
-    return KRAIT_TIMED_OUT;
-  }
-  if (runtime.hook_not_found != NULL &&
-      py.PyErr_GivenExceptionMatches(type, runtime.hook_not_found)) {
-    return KRAIT_NOT_FOUND;
-  }
-  return KRAIT_RAISED;
-}
-
-void krait_error_take(struct krait_error *error) {
-  py_object *type = NULL, *value = NULL, *traceback = NULL;
-  py.PyErr_Fetch(&type, &value, &traceback);
-  if (type == NULL) {
-    fail(error, "SystemError", "a call failed without setting an exception");
-    return;
-  }
-  py.PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != NULL && value != NULL) {
-    py.PyException_SetTraceback(value, traceback);
-  }
-  error->kind = kind_of(type);
-  if (value == NULL || !describe(error, value)) {
-    py_object *type_text = py.PyObject_Str(type);
-    set_from_str(&error->type, type_text);
-    py_object *value_text = value == NULL ? NULL : py.PyObject_Str(value);
-    set_from_str(&error->message, value_text);
-    py.PyErr_Clear();
-    if (type_text != NULL) {
-      py.Py_DecRef(type_text);
-    }
-    if (value_text != NULL) {
-      py.Py_DecRef(value_text);
-    }
-  }
-  if (traceback != NULL) {
-    py.Py_DecRef(traceback);
-  }
-  if (value != NULL) {
-    py.Py_DecRef(value);
-  }
-  py.Py_DecRef(type);
-}
+/* True once the interpreter is being taken apart. */
+static atomic_bool finalising;
+/* True in a child that plugin code forked. */
+static atomic_bool forked;
 
 /* Ends a thread's thread state when the thread ends. */
 static void thread_ended(void *state) {
@@ -166,7 +34,13 @@ bool krait_attach(void) {
   py_thread_state *state = pthread_getspecific(thread_key);
   if (state == NULL) {
     state = py.PyThreadState_New(interpreter);
-    if (state == NULL || pthread_setspecific(thread_key, state) != 0) {
+    if (state == NULL) {
+      return false;
+    }
+    if (pthread_setspecific(thread_key, state) != 0) {
+      py.PyEval_RestoreThread(state);
+      py.PyThreadState_Clear(state);
+      py.PyThreadState_DeleteCurrent();
       return false;
     }
   }
@@ -177,13 +51,34 @@ bool krait_attach(void) {
 void krait_detach(void) { py.PyEval_SaveThread(); }
 
 void *krait_lock_release(void) {
-  if (!atomic_load(&alive) || !py.PyGILState_Check()) {
+  if (!atomic_load(&alive)) {
+    return NULL;
+  }
+  /* PyGILState_Check would not do: once there has been a sub-interpreter it
+   * says yes to everybody. */
+  py_thread_state *mine = py.PyGILState_GetThisThreadState();
+  if (mine == NULL || mine != py.current_state()) {
     return NULL;
   }
   return py.PyEval_SaveThread();
 }
 
-void krait_lock_restore(void *state) { py.PyEval_RestoreThread(state); }
+void krait_lock_restore(void *state) {
+  /* Taking the lock of an interpreter that is being taken apart ends the
+   * thread (before 3.14), which must not happen below a Go frame. */
+  while (atomic_load(&finalising)) {
+    pause();
+  }
+  py.PyEval_RestoreThread(state);
+}
+
+static void in_child(void) { atomic_store(&forked, true); }
+
+void krait_end_child(void) {
+  if (atomic_load(&forked)) {
+    _exit(KRAIT_CHILD_STATUS);
+  }
+}
 
 /* Inserts directory into list at position, or appends it when it is < 0. */
 static int add_directory(py_object *list, ssize_t position,
@@ -285,9 +180,9 @@ static int initialise(const char *executable, struct krait_error *error) {
   py.PyConfig_Clear(config);
   free(config);
   if (py.PyStatus_Exception(status)) {
-    fail(error, "InitError",
-         status.err_msg == NULL ? "the interpreter did not start"
-                                : status.err_msg);
+    krait_error_set(error, "InitError",
+                    status.err_msg == NULL ? "the interpreter did not start"
+                                           : status.err_msg);
     return -1;
   }
   return 0;
@@ -298,7 +193,7 @@ int krait_interpreter_start(const char *library, const char *executable,
                             size_t back_count, struct krait_error *error) {
   char *problem = krait_python_open(library);
   if (problem != NULL) {
-    fail(error, "ImportError", problem);
+    krait_error_set(error, "ImportError", problem);
     free(problem);
     return -1;
   }
@@ -306,7 +201,9 @@ int krait_interpreter_start(const char *library, const char *executable,
     error->kind = KRAIT_NO_MEMORY;
     return -1;
   }
-  if (initialise(executable, error) != 0) {
+  if (initialise(executable, error) != 0 ||
+      pthread_atfork(NULL, NULL, in_child) != 0) {
+    pthread_key_delete(thread_key);
     return -1;
   }
   interpreter = py.PyInterpreterState_Get();
@@ -354,9 +251,11 @@ bool krait_interpreter_stop(double timeout, struct krait_error *error) {
     py.PyEval_SaveThread();
     return false;
   }
+  atomic_store(&finalising, true);
   if (py.Py_FinalizeEx() != 0) {
-    fail(error, "RuntimeError",
-         "the interpreter could not flush its buffers while it ended");
+    krait_error_set(
+        error, "RuntimeError",
+        "the interpreter could not flush its buffers while it ended");
   }
   return true;
 }

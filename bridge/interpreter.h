@@ -5,6 +5,7 @@
 #ifndef KRAIT_INTERPRETER_H
 #define KRAIT_INTERPRETER_H
 
+#include "pyerror.h"
 #include "python.h"
 
 #include <stdbool.h>
@@ -19,35 +20,6 @@ struct krait_runtime {
 };
 
 extern struct krait_runtime runtime;
-
-/* A Python error as text. */
-enum krait_error_kind {
-  KRAIT_OK = 0,
-  KRAIT_RAISED,    /* plugin code raised */
-  KRAIT_TIMED_OUT, /* HookTimeout came out */
-  KRAIT_NOT_FOUND, /* HookNotFoundError came out */
-  KRAIT_NO_MEMORY, /* no thread state or no memory */
-};
-
-struct krait_text {
-  char *data; /* malloc, freed by krait_error_clear */
-  size_t length;
-};
-
-struct krait_error {
-  enum krait_error_kind kind;
-  struct krait_text type, message, traceback;
-};
-
-void krait_error_clear(struct krait_error *error);
-
-/* Takes the current Python error out of the interpreter into error. Needs the
- * lock. error: out, cleared by the caller with krait_error_clear. */
-void krait_error_take(struct krait_error *error);
-
-/* Reads a bytes object into a malloc'd block. Needs the lock. 0 on success,
- * else a Python error is set. */
-int krait_bytes_copy(py_object *bytes, char **data, size_t *length);
 
 /*
  * Starts the interpreter on this thread, which has to be the one that stops
@@ -71,6 +43,16 @@ bool krait_interpreter_stop(double timeout, struct krait_error *error);
  * lock. False when memory is short. */
 bool krait_attach(void);
 void krait_detach(void);
+
+/* How a child ends that plugin code forked and that would return into Go. */
+enum { KRAIT_CHILD_STATUS = 70 };
+
+/*
+ * Ends the process if it is a child that plugin code forked: it has one thread
+ * and Go's locks as they were, and must not go on as a second gateway. Called
+ * when plugin code has returned.
+ */
+void krait_end_child(void);
 
 /* krait_release_fn and krait_restore_fn of api_thread.h. */
 void *krait_lock_release(void);

@@ -29,6 +29,11 @@ var lifeCases = map[string]func() error{
 	"a stop with a hook that does not end":        stopWithHungHook,
 	"a stop with a plugin thread that never ends": stopWithHungThread,
 	"an interpreter without protobuf":             startWithoutProtobuf,
+	"an exit handler that does not end":           stopWithHungExitHandler,
+	"a host call that returns after a stop":       hostCallOutlivesStop,
+	"a daemon thread in a host call at the end":   daemonThreadInHostCall,
+	"a forked child does not become a gateway":    forkedChild,
+	"a sub-interpreter beside host calls":         subInterpreter,
 }
 
 func TestLife(t *testing.T) {
@@ -152,28 +157,184 @@ func stopWithHungHook() error {
 	return nil
 }
 
-func stopWithHungThread() error {
-	r, p, err := start()
+// loadSource loads source as a plugin of its own.
+func loadSource(r *bridge.Runtime, source string) (coprocess.Plugin, error) {
+	dir, err := os.MkdirTemp("", "plugin-")
 	if err != nil {
-		return err
-	}
-	_ = p
-	dir, err := os.MkdirTemp("", "krait-test-")
-	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	source := "import threading, time\nthreading.Thread(target=lambda: time.sleep(3600), daemon=False).start()\n"
 	if err := os.WriteFile(filepath.Join(dir, "middleware.py"), []byte(source), 0o600); err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := r.Load(context.Background(), coprocess.Code{Name: "thread", Dir: dir, Entry: "middleware.py"}); err != nil {
-		return err
+	return r.Load(context.Background(), coprocess.Code{Name: "source", Dir: dir, Entry: "middleware.py"})
+}
+
+// startWith starts the runtime with source loaded.
+func startWith(h coprocess.Host, source string) (*bridge.Runtime, coprocess.Plugin, error) {
+	r, err := bridge.Start(context.Background(), testConfig(h))
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := stop(r, time.Second); !errors.Is(err, bridge.ErrDrain) {
+	p, err := loadSource(r, source)
+	return r, p, err
+}
+
+func wantDrainError(r *bridge.Runtime, limit time.Duration) error {
+	began := time.Now()
+	if err := stop(r, limit); !errors.Is(err, bridge.ErrDrain) {
 		return fmt.Errorf("%w: stop: %w", errWrong, err)
 	}
+	if took := time.Since(began); took > limit+5*time.Second {
+		return fmt.Errorf("%w: stop took %s", errWrong, took)
+	}
 	return nil
+}
+
+func stopWithHungThread() error {
+	r, _, err := startWith(newRecorder(), "import threading, time\nthreading.Thread(target=lambda: time.sleep(3600), daemon=False).start()\n")
+	if err != nil {
+		return err
+	}
+	return wantDrainError(r, time.Second)
+}
+
+func stopWithHungExitHandler() error {
+	r, _, err := startWith(newRecorder(), "import atexit, time\natexit.register(lambda: time.sleep(3600))\n")
+	if err != nil {
+		return err
+	}
+	return wantDrainError(r, time.Second)
+}
+
+// blockingHost lets get_data wait until release is closed.
+type blockingHost struct {
+	*recorder
+	entered, release chan struct{}
+}
+
+func newBlockingHost() *blockingHost {
+	return &blockingHost{newRecorder(), make(chan struct{}, 1), make(chan struct{})}
+}
+
+func (h *blockingHost) GetData(ctx context.Context, key string) ([]byte, error) {
+	h.entered <- struct{}{}
+	<-h.release
+	return h.recorder.GetData(ctx, key)
+}
+
+// lockedCall calls TykGetData with the interpreter's lock held, as a Cython
+// module does.
+const lockedCall = `
+import ctypes, threading
+from tyk.decorators import *
+LIBRARY = ctypes.PyDLL(None)
+LIBRARY.TykGetData.restype = ctypes.c_char_p
+
+@Hook
+def Get(request, session, spec):
+    LIBRARY.TykGetData(b"key")
+    return request, session
+
+@Hook
+def GetInThread(request, session, spec):
+    threading.Thread(target=LIBRARY.TykGetData, args=(b"key",), daemon=True).start()
+    return request, session
+`
+
+func hostCallOutlivesStop() error {
+	h := newBlockingHost()
+	r, p, err := startWith(h, lockedCall)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.Dispatch(context.Background(), object("Get"))
+		done <- err
+	}()
+	<-h.entered
+	if err := wantDrainError(r, 200*time.Millisecond); err != nil {
+		return err
+	}
+	close(h.release)
+	return <-done
+}
+
+func daemonThreadInHostCall() error {
+	h := newBlockingHost()
+	r, p, err := startWith(h, lockedCall)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Dispatch(context.Background(), object("GetInThread")); err != nil {
+		return err
+	}
+	<-h.entered
+	if err := stop(r, 10*time.Second); err != nil {
+		return err
+	}
+	close(h.release) // it returns into an interpreter that is gone
+	time.Sleep(200 * time.Millisecond)
+	return nil
+}
+
+func forkedChild() error {
+	h := newRecorder()
+	r, p, err := startWith(h, `
+import os
+from tyk.decorators import *
+
+@Hook
+def Fork(request, session, spec):
+    child = os.fork()
+    if child:
+        request.add_header("X-Status", str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+    return request, session
+`)
+	if err != nil {
+		return err
+	}
+	got, err := p.Dispatch(context.Background(), object("Fork"))
+	if err != nil {
+		return err
+	}
+	if status := got.Request.SetHeaders["X-Status"]; status != "70" {
+		return fmt.Errorf("%w: the child ended with %q", errWrong, status)
+	}
+	return stop(r, 10*time.Second)
+}
+
+func subInterpreter() error {
+	h := newRecorder()
+	r, p, err := startWith(h, `
+import ctypes
+from tyk.decorators import *
+try:
+    import _interpreters
+except ImportError:
+    try:
+        import _xxsubinterpreters as _interpreters
+    except ImportError:
+        import _xxinterpreters as _interpreters
+
+@Hook
+def H(request, session, spec):
+    _interpreters.destroy(_interpreters.create())
+    library = ctypes.CDLL(None)
+    library.TykStoreData(b"key", b"value", 0)
+    return request, session
+`)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Dispatch(context.Background(), object("H")); err != nil {
+		return err
+	}
+	if value, _ := h.GetData(context.Background(), "key"); string(value) != "value" {
+		return fmt.Errorf("%w: stored %q", errWrong, value)
+	}
+	return stop(r, 10*time.Second)
 }
 
 func startWithoutProtobuf() error {

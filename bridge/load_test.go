@@ -1,10 +1,12 @@
 package bridge_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -78,6 +80,30 @@ func TestReload(t *testing.T) {
 	_, err = p.Dispatch(t.Context(), object("H"))
 	require.ErrorIs(t, err, coprocess.ErrNotReady)
 	require.ErrorIs(t, p.Reload(t.Context()), coprocess.ErrNotReady)
+}
+
+func TestALoadThatNobodyWaitsForLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "import time\ntime.sleep(0.3)\n"+measureHook)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := python.Load(ctx, coprocess.Code{Name: "abandoned", Dir: dir, Entry: "middleware.py"})
+	require.ErrorIs(t, err, coprocess.ErrTimeout)
+
+	p, err := python.Load(t.Context(), coprocess.Code{Name: "meter", Dir: dir, Entry: "middleware.py"})
+	require.NoError(t, err)
+	before := measure(t, p)
+	require.NoError(t, p.Close())
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := python.Load(ctx, coprocess.Code{Name: "abandoned", Dir: dir, Entry: "middleware.py"})
+		cancel()
+		require.ErrorIs(t, err, coprocess.ErrTimeout)
+	}
+	p, err = python.Load(t.Context(), coprocess.Code{Name: "meter", Dir: dir, Entry: "middleware.py"})
+	require.NoError(t, err)
+	defer p.Close()
+	require.Eventually(t, func() bool { return measure(t, p).modules == before.modules }, 10*time.Second, 10*time.Millisecond)
 }
 
 func TestCallsRaceReloadAndClose(t *testing.T) {

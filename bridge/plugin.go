@@ -94,37 +94,30 @@ func (p *plugin) load(ctx context.Context) (int64, error) {
 		C.krait_load(c, unsafe.SliceData(texts), C.size_t(len(code.Hooks)), C.size_t(len(code.Events)), C.size_t(len(code.Path)))
 	}
 	read := func(c *C.struct_krait_call) (int64, error) { return int64(c.handle), nil }
-	handle, err := invoke(ctx, p.runtime, job[int64]{run: run, read: read})
+	handle, err := invoke(ctx, p.runtime, job[int64]{
+		about: []any{telemetry.KeyBundle, code.Name}, run: run, read: read, discard: p.unload,
+	})
 	if err != nil {
 		return 0, fmt.Errorf("load plugin %q: %w", code.Name, err)
 	}
 	return handle, nil
 }
 
-// replace makes v current, nil for none, and frees the version before it, at
-// once or after its last call. It reports whether there was one.
-func (p *plugin) replace(v *version) (bool, error) {
+// replace makes v current, nil for none, and frees the version before it: now,
+// or when its last call ends.
+func (p *plugin) replace(v *version) {
 	p.mu.Lock()
 	old := p.current
-	if old == nil {
-		p.mu.Unlock()
-		return false, nil
-	}
 	p.current = v
-	old.retired = true
-	idle := old.calls == 0
+	idle := false
+	if old != nil {
+		old.retired = true
+		idle = old.calls == 0
+	}
 	p.mu.Unlock()
-	if !idle {
-		return true, nil
+	if idle {
+		p.runtime.withPlace(func() { p.unload(old.handle) })
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
-	defer cancel()
-	run := func(c *C.struct_krait_call) { C.krait_unload(c, C.longlong(old.handle)) }
-	_, err := invoke(ctx, p.runtime, job[struct{}]{run: run})
-	if errors.Is(err, coprocess.ErrNotReady) {
-		err = nil // the interpreter is ending and takes the code with it
-	}
-	return true, err
 }
 
 // Reload imports the code anew from its directory.
@@ -132,7 +125,7 @@ func (p *plugin) Reload(ctx context.Context) error {
 	p.loading.Lock()
 	defer p.loading.Unlock()
 	p.mu.Lock()
-	closed := p.current == nil
+	closed := p.current == nil // only Close makes it so, and loading keeps that away
 	p.mu.Unlock()
 	if closed {
 		return p.closed()
@@ -141,8 +134,8 @@ func (p *plugin) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.replace(&version{handle: handle})
-	return err
+	p.replace(&version{handle: handle})
+	return nil
 }
 
 // Close refuses further calls and frees the code once those in flight have
@@ -150,8 +143,8 @@ func (p *plugin) Reload(ctx context.Context) error {
 func (p *plugin) Close() error {
 	p.loading.Lock()
 	defer p.loading.Unlock()
-	_, err := p.replace(nil)
-	return err
+	p.replace(nil)
+	return nil
 }
 
 func (p *plugin) closed() error {

@@ -41,6 +41,13 @@ char *krait_python_open(const char *path) {
   }
   KRAIT_PYTHON_FUNCTIONS(KRAIT_FIND)
 #undef KRAIT_FIND
+  if (find(library, "PyThreadState_GetUnchecked", &py.current_state) != 0 &&
+      find(library, "_PyThreadState_UncheckedGet", &py.current_state) != 0) {
+    return message("%s has neither PyThreadState_GetUnchecked (3.13) nor "
+                   "_PyThreadState_UncheckedGet; CPython 3.9 or later is "
+                   "needed",
+                   path);
+  }
   if (find(library, "_Py_NoneStruct", &py.none) != 0 ||
       find(library, "PyExc_TypeError", &py.type_error) != 0 ||
       find(library, "PyExc_RuntimeError", &py.runtime_error) != 0) {

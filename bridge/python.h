@@ -55,13 +55,14 @@ enum { PY_CONFIG_BYTES = 16384 };
   F(void, PyThreadState_DeleteCurrent, (void))                                 \
   F(py_thread_state *, PyEval_SaveThread, (void))                              \
   F(void, PyEval_RestoreThread, (py_thread_state * state))                     \
-  F(int, PyGILState_Check, (void))                                             \
+  F(py_thread_state *, PyGILState_GetThisThreadState, (void))                  \
   F(unsigned long, PyThread_get_thread_ident, (void))                          \
   F(int, PyThreadState_SetAsyncExc, (unsigned long thread, py_object *exc))    \
   /* objects */                                                                \
   F(void, Py_IncRef, (py_object * object))                                     \
   F(void, Py_DecRef, (py_object * object))                                     \
   F(py_object *, PyObject_GetAttrString, (py_object * o, const char *name))    \
+  F(py_object *, PyObject_GetItem, (py_object * o, py_object * key))           \
   F(py_object *, PyObject_CallObject,                                          \
     (py_object * callable, py_object * args))                                  \
   F(py_object *, PyObject_Str, (py_object * o))                                \
@@ -110,6 +111,8 @@ struct krait_python {
 #define KRAIT_MEMBER(result, name, parameters) result(*name) parameters;
   KRAIT_PYTHON_FUNCTIONS(KRAIT_MEMBER)
 #undef KRAIT_MEMBER
+  /* The attached thread state of this thread, NULL when there is none. */
+  py_thread_state *(*current_state)(void);
   py_object *none; /* borrowed: None */
   /* borrowed: where libpython keeps its exception classes */
   py_object **type_error, **runtime_error;

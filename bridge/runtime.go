@@ -49,7 +49,8 @@ type Runtime struct {
 	stopOnce sync.Once
 	stop     chan time.Duration // to the owner: finalise, or with < 0 do not
 	stopped  chan struct{}      // closed by the owner when it is done
-	stopErr  error              // set before stopped is closed
+	ownErr   error              // of the owner; set before stopped is closed
+	stopErr  error              // of Stop; set by stopOnce
 	unbind   func()
 }
 
@@ -110,8 +111,12 @@ func (r *Runtime) start() error {
 		return err
 	}
 	r.state.Store(int32(StateReady))
-	r.versions, err = r.askVersions()
-	return err
+	if r.versions, err = r.askVersions(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopThreadsTimeout)
+		defer cancel()
+		return errors.Join(err, r.Stop(ctx))
+	}
+	return nil
 }
 
 // own is the one goroutine that starts and finalises the interpreter, both on
@@ -134,7 +139,7 @@ func (r *Runtime) own(ready chan<- error) {
 	if !safe {
 		err = errors.Join(fmt.Errorf("%w: threads that it started did not end", ErrDrain), err)
 	}
-	r.stopErr = err
+	r.ownErr = err
 }
 
 func (r *Runtime) initialise() error {
@@ -197,28 +202,39 @@ func (r *Runtime) Python() Found { return r.python }
 // Versions describes the interpreter as it was after the start.
 func (r *Runtime) Versions() Versions { return r.versions }
 
-// Stop refuses new calls, lets calls in flight end within ctx and finalises the
-// interpreter. When ctx ends first it returns ErrDrain and leaves the
-// interpreter as it is: end the process then. Later calls return what the
-// first one did.
+// Stop refuses new calls, lets calls in flight end and finalises the
+// interpreter, all within ctx. When ctx ends first it returns ErrDrain and
+// leaves the interpreter as it is: end the process then. Later calls return
+// what the first one did.
 func (r *Runtime) Stop(ctx context.Context) error {
-	r.stopOnce.Do(func() {
-		r.state.Store(int32(StateDraining))
-		timeout := stopThreadsTimeout
-		var drainErr error
-		if err := r.places.Acquire(ctx, int64(r.config.MaxInFlight)); err != nil {
-			drainErr = fmt.Errorf("%w: calls in flight did not end: %w", ErrDrain, err)
-			timeout = -1
-		} else if deadline, ok := ctx.Deadline(); ok {
-			timeout = max(0, min(timeout, time.Until(deadline)))
-		}
-		r.stop <- timeout
-		<-r.stopped
-		r.stopErr = errors.Join(drainErr, r.stopErr)
-		r.release()
-		r.state.Store(int32(StateStopped))
-	})
+	r.stopOnce.Do(func() { r.stopErr = r.shutDown(ctx) })
 	return r.stopErr
+}
+
+func (r *Runtime) shutDown(ctx context.Context) error {
+	r.state.Store(int32(StateDraining))
+	defer r.release()
+	defer r.state.Store(int32(StateStopped))
+	if err := r.places.Acquire(ctx, int64(r.config.MaxInFlight)); err != nil {
+		r.stop <- -1
+		return fmt.Errorf("%w: calls in flight did not end: %w", ErrDrain, err)
+	}
+	// Who waits for a place finds that the runtime has stopped.
+	defer func() {
+		r.state.Store(int32(StateStopped))
+		r.places.Release(int64(r.config.MaxInFlight))
+	}()
+	timeout := stopThreadsTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(0, min(timeout, time.Until(deadline)))
+	}
+	r.stop <- timeout
+	select {
+	case <-r.stopped:
+		return r.ownErr
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the interpreter does not finish: %w", ErrDrain, ctx.Err())
+	}
 }
 
 // release gives back what start took outside of the interpreter.
