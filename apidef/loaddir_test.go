@@ -3,6 +3,7 @@ package apidef_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,4 +82,20 @@ func TestLoadDirOfADirectoryThatCannotBeRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "apps")
 	_, err := apidef.LoadDir(dir)
 	require.EqualError(t, err, "read API definitions: "+dir+": no such file or directory; set app_path of tyk.conf to the directory that holds them")
+}
+
+// Opening a pipe that nobody writes to waits forever.
+func TestLoadDirOpensRegularFilesOnly(t *testing.T) {
+	dir := writeDir(t, map[string]string{"a.json": definition("a", "/a/", ""), "huge.json": ""})
+	require.NoError(t, os.Truncate(filepath.Join(dir, "huge.json"), 16<<20+1))
+	pipe := filepath.Join(dir, "pipe.json")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	loaded, err := apidef.LoadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, loaded, 3)
+	require.NoError(t, loaded[0].Err)
+	require.ErrorContains(t, loaded[1].Err, "is larger than 16 MiB")
+	require.ErrorContains(t, loaded[2].Err, "is not a regular file")
+	_, err = apidef.LoadDir(pipe)
+	require.ErrorContains(t, err, "not a directory")
 }

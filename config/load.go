@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -99,13 +100,33 @@ func fill(setting *string, value string) {
 	}
 }
 
+// maxFileSize is far above any real configuration or certificate, in bytes.
+const maxFileSize = 16 << 20
+
 func readFile(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := readRegular(path)
 	if err == nil {
 		return data, nil
 	}
 	fault := jsonfile.Fault{File: path, Problem: "cannot be read: " + reason(err), Next: "name a configuration file that this process may read"}
 	return nil, jsonfile.NewError([]jsonfile.Fault{fault})
+}
+
+// readRegular reads a file of sane size. Others are refused: opening a pipe
+// waits for its other end, and a device may have no end.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is not a regular file")
+	case info.Size() > maxFileSize:
+		return nil, fmt.Errorf("is larger than %d MiB", maxFileSize>>20)
+	}
+	return os.ReadFile(path)
 }
 
 // reason is err without the operation and path, which messages name already.

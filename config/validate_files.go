@@ -9,25 +9,27 @@ import (
 
 // directory checks that path is one that can be read.
 func (v *validator) directory(key, path, next string) {
-	dir, err := os.Open(path)
+	// Looked at before it is opened: opening a pipe waits for its other end.
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		v.add(key, path+" is not a directory", next)
+		return
+	}
+	var dir *os.File
+	if err == nil {
+		dir, err = os.Open(path)
+	}
 	if err != nil {
 		v.add(key, path+" cannot be read: "+reason(err), next)
 		return
 	}
-	defer dir.Close()
-	info, err := dir.Stat()
-	switch {
-	case err != nil:
-		v.add(key, path+" cannot be read: "+reason(err), next)
-	case !info.IsDir():
-		v.add(key, path+" is not a directory", next)
-	}
+	_ = dir.Close() // opened for reading: nothing can be lost
 }
 
 // pem checks that path is a file with at least one PEM block. What is in it
 // is for the package that uses it to judge.
 func (v *validator) pem(key, path, next string) {
-	data, err := os.ReadFile(path)
+	data, err := readRegular(path)
 	if err != nil {
 		v.add(key, path+" cannot be read: "+reason(err), next)
 	} else if block, _ := pem.Decode(data); block == nil {
@@ -65,7 +67,7 @@ func (v *validator) certificateAuthority(key, path string) {
 	if v.pem(key, path, next); len(v.faults) > before {
 		return
 	}
-	data, err := os.ReadFile(path)
+	data, err := readRegular(path)
 	if err != nil || !x509.NewCertPool().AppendCertsFromPEM(data) {
 		v.add(key, path+" holds no certificate", next)
 	}

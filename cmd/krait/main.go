@@ -16,6 +16,9 @@ import (
 // version is set by the linker (make build).
 var version = "development"
 
+// gatewayName is how kong calls commandLine.Gateway.
+const gatewayName = "gateway"
+
 // commandLine is what krait understands.
 type commandLine struct {
 	Gateway gatewayCommand `cmd:"" help:"Run the gateway."`
@@ -26,20 +29,32 @@ type commandLine struct {
 
 func main() {
 	var line commandLine
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	parsed := kong.Parse(&line,
 		kong.Name("krait"),
 		kong.Description("An API gateway that runs Python middleware bundles."),
 		kong.UsageOnError(),
-		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
+	ctx, stop := contextOf(parsed.Command())
+	parsed.BindTo(ctx, (*context.Context)(nil))
 	err := parsed.Run()
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "krait:", oneLine(err))
 		os.Exit(1)
 	}
+}
+
+// contextOf returns the context that command runs with. Signals end it for the
+// gateway only, which drains then; a second one ends the process at once. The
+// other commands have nothing to drain and may wait for a terminal or a file,
+// so signals end them as they end any program.
+func contextOf(command string) (ctx context.Context, stop context.CancelFunc) {
+	if command != gatewayName {
+		return context.WithCancel(context.Background())
+	}
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // oneLine puts the faults of a joined error on one line, for logs.
