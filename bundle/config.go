@@ -36,6 +36,9 @@ type Config struct {
 	AttemptTimeout time.Duration
 	// Timeout limits one Fetch with all its attempts. Default 3 min.
 	Timeout time.Duration
+	// PresentWait limits how long Fetch waits for a download while a verified
+	// bundle is on disk that can serve meanwhile. Default 5 s.
+	PresentWait time.Duration
 	// Logger receives warnings. Default: none are written.
 	Logger *slog.Logger
 }
@@ -71,6 +74,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.RetryDelay, 500*time.Millisecond)
 	duration(&c.AttemptTimeout, time.Minute)
 	duration(&c.Timeout, 3*time.Minute)
+	duration(&c.PresentWait, 5*time.Second)
 	if c.Attempts <= 0 {
 		c.Attempts = 4
 	}

@@ -56,7 +56,8 @@
 //
 // A plain directory at Dir/<md5>, put there by hand or by another gateway, is
 // loaded in place. When a download differs from it, it is moved aside, not
-// deleted. With a key, __pycache__ directories in a bundle on disk are deleted
+// deleted, unless the download takes longer than [Config].PresentWait: nothing
+// is moved once it may be in use. With a key, __pycache__ directories in a bundle on disk are deleted
 // before it is verified: no signature covers them, and Python writes them anew.
 // Dir must be writable by the gateway's own user only: what changes a file
 // after it was verified is not noticed until the next Fetch.

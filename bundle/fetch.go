@@ -52,6 +52,8 @@ type Fetcher struct {
 	client  *http.Client
 	shelf   *shelf
 	flights singleflight.Group
+	// downloads may go on after the flight that began them, see update.
+	downloads singleflight.Group
 
 	// closing ends with the Fetcher: flights are shared by several callers, so
 	// none of their contexts may end one.
@@ -109,8 +111,10 @@ func (f *Fetcher) Close() error {
 
 // Fetch returns the bundle name: the server's current one, or, when that
 // cannot be had or is refused, a verified one from disk with a warning in the
-// log and in Bundle.Stale. Fetching one name several times at once downloads
-// it once. Each Bundle has to be released.
+// log and in Bundle.Stale. While there is one on disk, the download is waited
+// for no longer than Config.PresentWait; it then goes on, and what it brings is
+// for the next Fetch. Fetching one name several times at once downloads it
+// once. Each Bundle has to be released.
 //
 // The error holds one of this package's errors, a [*jsonfile.Error] for the
 // manifest, or what the network or file system reported.
@@ -208,7 +212,7 @@ func (f *Fetcher) fetch(ctx context.Context, name string) (*fetched, error) {
 		f.config.Logger.Warn("bundle on disk cannot be used, downloading it",
 			telemetry.KeyBundle, name, telemetry.KeyError, presentErr.Error())
 	}
-	current, err := f.current(ctx, name, present)
+	current, err := f.update(ctx, name, present)
 	switch {
 	case err == nil:
 		return current, nil
@@ -219,8 +223,9 @@ func (f *Fetcher) fetch(ctx context.Context, name string) (*fetched, error) {
 	}
 	f.config.Logger.Warn("bundle cannot be updated, using the one on disk",
 		telemetry.KeyBundle, name, telemetry.KeyPath, present.place.dir, telemetry.KeyError, err.Error())
-	present.stale = err
-	return present, nil
+	stale := *present // a download that goes on has present too
+	stale.stale = err
+	return &stale, nil
 }
 
 // present returns the verified bundle that is on disk.
