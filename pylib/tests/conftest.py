@@ -63,6 +63,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         yield
         return
     places = (
+        (sys, "stdin"),
         (sys, "stdout"),
         (sys, "stderr"),
         (sys, "unraisablehook"),
@@ -74,6 +75,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     try:
         yield
     finally:
+        sys.stdin.close()
         for owner, name, value in saved:
             setattr(owner, name, value)
 

@@ -233,3 +233,36 @@ def Failing(event, spec):
     with pytest.raises(ValueError, match="JSON object"):
         bundle.event("Plain", "[1]")
     bundle.event("Coroutine", '{"message": {"Event": "x"}, "spec": null}')
+
+
+AWAITABLE = """
+class Compiled:  # as coroutines of Cython: not of the type of Python's
+    def __init__(self, coroutine):
+        self.coroutine = coroutine
+    def __await__(self):
+        return self.coroutine.__await__()
+"""
+
+
+def test_whatever_can_be_awaited_is(load, host):
+    bundle = load(
+        HEADER
+        + AWAITABLE
+        + """
+async def work(request, session):
+    await asyncio.sleep(0)
+    request.add_header("A", "1")
+    return request, session
+async def note(event):
+    tyk.log(event.message)
+@Hook
+def MyHook(request, session, spec):
+    return Compiled(work(request, session))
+@Event
+def OnEvent(event, spec):
+    return Compiled(note(event))
+"""
+    )
+    assert bundle.call().request.set_headers["A"] == "1"
+    bundle.event("OnEvent", '{"message": "noted"}')
+    assert host.messages == [("info", "noted")]

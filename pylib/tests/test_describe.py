@@ -160,3 +160,15 @@ def test_of_a_deep_recursion_only_the_last_frames_are_rendered():
     assert name == "RecursionError"
     assert text.startswith("(the last 100 of ")
     assert "Previous line repeated" in text
+
+
+def test_long_messages_and_tracebacks_lose_their_middle():
+    def fail():
+        raise ValueError("begin" + "x" * 50_000_000 + "end")
+
+    _, message, text = describe(caught(fail))
+    for part, start, end in ((message, "beginx", "xend"), (text, "Traceback", "xend")):
+        assert len(part) <= 64 * 1024
+        assert part.startswith(start)
+        assert part.endswith(end)
+        assert "characters left out" in part

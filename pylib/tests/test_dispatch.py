@@ -308,3 +308,30 @@ def test_calls_leave_no_objects_behind(load, kind):
     work(50)
     before = work(50)
     assert work(200) - before < 100
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_context_variables_of_a_call_end_with_it(load, host, kind):
+    bundle = load(
+        f"""
+        import contextvars, decimal
+        from gateway import TykGateway as tyk
+        name = contextvars.ContextVar("name", default="nobody")
+        def use(who):
+            tyk.log(f"{{name.get()}} {{decimal.getcontext().prec}}")
+            name.set(who)
+            decimal.getcontext().prec = 3
+        use("loader")
+        @Hook
+        {kind} MyHook(request, session, spec):
+            use("caller")
+        @Event
+        {kind} OnEvent(event, spec):
+            use("event")
+        """
+    )
+    for _ in range(2):
+        bundle.call()
+        bundle.event("OnEvent", "{}")
+    assert {line[1] for line in host.lines} == {"nobody 28"}
+    assert len(host.lines) == 5

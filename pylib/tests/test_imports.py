@@ -12,6 +12,8 @@ import pytest
 from conftest import bundle_modules, write
 
 from tyk import _names
+from tyk._errors import HookTimeout
+from tyk._imports import Namespace
 
 HEAD = "from tyk.decorators import *\n"
 
@@ -465,3 +467,81 @@ except ImportError as error:
 
 
 FAILS = "try:\n    import pure\nexcept ImportError as error:\n    text = str(error)"
+
+
+def test_unloading_leaves_the_list_of_finders_that_others_iterate_alone(load):
+    bundle = load(
+        """
+        import sys
+        class Finder:
+            def find_spec(self, *_):
+                return None
+        sys.meta_path.append(Finder())
+        """
+    )
+    iterated = sys.meta_path
+    before = list(iterated)
+    bundle.unload()
+    assert iterated == before
+    assert [type(one).__name__ for one in sys.meta_path].count("Finder") == 0
+    assert len(sys.meta_path) == len(before) - 1
+
+
+def test_an_import_that_is_interrupted_at_its_begin_keeps_no_modules(load, monkeypatch):
+    bundle = load(
+        {
+            "middleware.py": "from tyk.decorators import Hook\n@Hook\n"
+            "def MyHook(request, session, spec):\n    import helper\n",
+            "helper.py": "",
+        }
+    )
+    enter = Namespace._enter
+
+    def interrupted(space, *user):
+        enter(space, *user)
+        raise HookTimeout
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Namespace, "_enter", interrupted)
+        with pytest.raises(HookTimeout):
+            bundle.call()
+    bundle.unload()
+    assert bundle_modules() == []
+
+
+def test_built_in_names_that_a_bundle_adds_are_its_own(load):
+    bundle = load(
+        """
+        import builtins
+        @Hook
+        def Set(request, session, spec):
+            builtins.added = "own"
+            builtins.__dict__["other"] = "too"
+        @Hook
+        def Get(request, session, spec):
+            request.add_header("A", added + other + str(len("abc")))
+        """
+    )
+    other = load("@Hook\ndef Get(request, session, spec):\n    added\n")
+    bundle.call("Set")
+    assert bundle.call("Get").request.set_headers["A"] == "owntoo3"
+    with pytest.raises(NameError):
+        other.call("Get")
+    assert not hasattr(builtins, "added")
+
+
+@pytest.mark.parametrize(
+    "install",
+    [
+        "gettext.install('x', names=['ngettext'])",
+        "gettext.translation('x', fallback=True).install(['ngettext'])",
+        "from gettext import install; install('x', None, names=('ngettext',))",
+    ],
+)
+def test_gettext_is_installed_for_the_bundle(load, install):
+    bundle = load(
+        f"import gettext\n{HEAD}{install}\n@Hook\ndef MyHook(request, session, spec):\n"
+        "    request.add_header('A', _('text') + ngettext('one', 'many', 2))\n"
+    )
+    assert bundle.call().request.set_headers["A"] == "textmany"
+    assert not hasattr(builtins, "_")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -211,3 +212,26 @@ def test_an_exception_in_a_destructor_reaches_the_log(redirected):
     (level, text) = lines(redirected)[0]
     assert level == "error"
     assert text.endswith("ValueError: in del")
+
+
+def test_a_line_that_is_too_long_loses_its_middle(redirected):
+    print("begin" + "x" * 50_000_000 + "end")
+    (_, text) = lines(redirected)[0]
+    assert len(text) <= 64 * 1024
+    assert text.startswith("beginx")
+    assert text.endswith("xend")
+    assert "characters left out" in text
+
+
+def test_a_piece_is_logged_before_it_makes_a_line_too_long(redirected):
+    sys.stdout.write("a" * 40_000)
+    sys.stdout.write("b" * 40_000 + "\nc\n")
+    assert [message for _, message in lines(redirected)] == ["a" * 40_000, "b" * 40_000, "c"]
+
+
+def test_nothing_reads_the_terminal_of_the_gateway(load, redirected, monkeypatch):
+    bundle = load("import sys\n@Hook\ndef MyHook(request, session, spec):\n    input()\n")
+    with pytest.raises(EOFError):
+        bundle.call()
+    assert sys.stdin.name == os.devnull
+    assert sys.stdin.read() == ""

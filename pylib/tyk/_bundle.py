@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import Context
 
 from tyk import _hooks
 from tyk._errors import HookNotFoundError, missing_text
-from tyk._hooks import Handler
+from tyk._hooks import Handler, Handlers
 from tyk._imports import Namespace
 from tyk._loop import LoopThread
 from tyk._origin import ORIGIN, Origin
@@ -41,16 +42,17 @@ class Bundle:
         """
         self.name = name
         self.space = Namespace(number, directory, entry, path)
-        origin = Origin(bundle=name, space=self.space)
-        token = ORIGIN.set(origin)
+        self._hooks, self._events = Context().run(self._load, hooks, events, loop)
+
+    def _load(self, hooks: Sequence[str], events: Sequence[str], loop: LoopThread) -> tuple[Handlers, Handlers]:
+        origin = Origin(bundle=self.name, space=self.space)
+        ORIGIN.set(origin)
         try:
-            module = self.space.load()
-            self._hooks, self._events = _hooks.find(module, hooks, events, loop)
+            return _hooks.find(self.space.load(), hooks, events, loop)
         except BaseException:
             self.space.close()
             raise
         finally:
-            ORIGIN.reset(token)
             finish(origin)
 
     def hook(self, name: str) -> Handler:

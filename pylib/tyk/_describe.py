@@ -8,8 +8,10 @@ import traceback
 from types import CodeType
 
 from tyk._errors import HookTimeout, PluginError
+from tyk._limits import cut
+from tyk._names import PREFIX
 
-_PACKAGE = re.compile(r"_krait_bundle_\d+\.")
+_PACKAGE = re.compile(PREFIX + r"\d+\.")
 
 # How many frames of a traceback are shown, the innermost ones: rendering the
 # thousand of a RecursionError would keep the interpreter for 100 ms.
@@ -25,16 +27,16 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     """Return the type, a one-line message and the full traceback of ``error``.
 
     Frames of this runtime and of importlib are left out unless there are no
-    others. It never raises.
+    others. Each is cut to a length that logs can take. It never raises.
     """
     name = type(error).__name__
     try:
-        name = _type_name(type(error))
-        message = _PACKAGE.sub("", " ".join(_message(error).split()))
+        name = cut(_type_name(type(error)))
+        message = _PACKAGE.sub("", " ".join(cut(_message(error)).split()))
     except Exception as inner:  # noqa: BLE001 (a plugin's __str__ may do anything)
         message = f"(its message raised {type(inner).__name__})"
     try:
-        text = _PACKAGE.sub("", _traceback(error))
+        text = _PACKAGE.sub("", cut(_traceback(error)))
     except Exception as inner:  # noqa: BLE001
         text = f"{name}: {message}\n(its traceback raised {type(inner).__name__})"
     return name, message, text
@@ -48,7 +50,7 @@ def stack(thread: int) -> str:
     frames = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=_MOST_FRAMES)
     frames.reverse()
     frames[:] = [one for one in frames if not _is_internal(one.filename)]
-    return _PACKAGE.sub("", "".join(frames.format())).rstrip("\n")
+    return _PACKAGE.sub("", cut("".join(frames.format()))).rstrip("\n")
 
 
 def _type_name(kind: type[BaseException]) -> str:

@@ -3,7 +3,8 @@
 ``importlib.import_module("helper")``, ``pickle.loads`` and their like take
 names as text, which Python resolves globally. Bundle code that imports these
 modules gets a facade: the same attributes, but names mean the bundle's
-modules first. The real modules are untouched.
+modules first. So are the built-in names each bundle's own, with what sets
+them. The real modules are untouched.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Callable
 
 from tyk._modules import ModulesView
+from tyk._names import PREFIX
 
 if TYPE_CHECKING:
     from tyk._imports import Namespace
 
-FACADE_NAMES = frozenset({"importlib", "pickle", "pkgutil", "sys"})
-_BUNDLE_MODULE = re.compile(r"_krait_bundle_\d+\.(.+)", re.DOTALL)
+FACADE_NAMES = frozenset({"builtins", "gettext", "importlib", "pickle", "pkgutil", "sys"})
+_BUNDLE_MODULE = re.compile(PREFIX + r"\d+\.(.+)", re.DOTALL)
 
 Overrides = dict[str, Any]
 
@@ -66,8 +68,37 @@ class Facades:
             return real
         facade = self._made.get(real.__name__)
         if facade is None:
-            facade = self._made.setdefault(real.__name__, _Facade(self, real, build(self._space, real)))
+            made = build(self._space, real)
+            facade = made if isinstance(made, ModuleType) else _Facade(self, real, made)
+            facade = self._made.setdefault(real.__name__, facade)
         return facade
+
+
+def _builtins(space: Namespace, real: ModuleType) -> ModuleType:
+    # Not a facade: its dict is the __builtins__ of the bundle's code, so what
+    # is set here is a built-in of this bundle, and of no other code.
+    own = ModuleType(real.__name__, real.__doc__)
+    own.__dict__.update(vars(real))
+    own.__dict__["__import__"] = space.import_
+    return own
+
+
+def _gettext(space: Namespace, real: ModuleType) -> Overrides:
+    def translation(*args: Any, **options: Any) -> Any:
+        found = real.translation(*args, **options)
+
+        def install(names: Any = None) -> None:
+            space.builtins["_"] = found.gettext
+            for name in names or ():
+                space.builtins[name] = getattr(found, name)
+
+        found.install = install
+        return found
+
+    def install(domain: Any, localedir: Any = None, *_: Any, names: Any = None) -> None:
+        translation(domain, localedir, fallback=True).install(names)
+
+    return {"translation": translation, "install": install}
 
 
 def _sys(space: Namespace, real: ModuleType) -> Overrides:
@@ -169,7 +200,9 @@ def _pickle(space: Namespace, real: ModuleType) -> Overrides:
     return {"Unpickler": Unpickler, "load": load, "loads": loads}
 
 
-_BUILDERS: dict[str, Callable[[Any, ModuleType], Overrides]] = {
+_BUILDERS: dict[str, Callable[[Any, ModuleType], Overrides | ModuleType]] = {
+    "builtins": _builtins,
+    "gettext": _gettext,
     "importlib": _importlib,
     "importlib.util": _importlib_util,
     "importlib.resources": _importlib_resources,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from types import CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Callable, NoReturn
 
@@ -53,6 +53,8 @@ class Handler:
         result = self._function(event, spec)
         if type(result) is CoroutineType:
             self._loop.run(result)
+        elif result is not None and inspect.isawaitable(result):
+            self._loop.run(_awaited(result))
 
     def call(self, message: Object, spec: dict[str, str]) -> None:
         """Run a hook on ``message`` and leave its changes there."""
@@ -76,6 +78,8 @@ class Handler:
 
         given = (request, session, metadata, response, spec)
         if request.object is not wire or not _only_given(result, given):
+            if inspect.isawaitable(result):  # compiled coroutines are of other types
+                result = self._loop.run(_awaited(result))
             self._apply(result, given, message, wire, own_metadata)
         if not own_metadata:
             _copy_metadata(message.session.metadata, message.metadata)
@@ -162,6 +166,10 @@ class _Returned:
             _copy_metadata(self.metadata, message.metadata if own_metadata else message.session.metadata)
 
 
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
+
+
 def _is_given(value: Any, given: _Given) -> bool:
     """Say whether ``value`` is one of the arguments itself, or None."""
     if value is None:
@@ -198,6 +206,9 @@ def _shown(value: object) -> str:
     except Exception:  # noqa: BLE001 (a plugin's __repr__ may do anything)
         return f"a {type(value).__name__}"
     return f"a {type(value).__name__}, {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+Handlers = dict[str, Handler]
 
 
 def _where(function: Callable[..., Any]) -> str:
@@ -237,7 +248,7 @@ def _signature_fault(name: str, kind: str, function: Callable[..., Any], arity: 
 
 def find(
     module: ModuleType, hooks: Iterable[str], events: Iterable[str], loop: LoopThread
-) -> tuple[dict[str, Handler], dict[str, Handler]]:
+) -> tuple[Handlers, Handlers]:
     """Return the hooks and the event handlers that ``module`` has, by name.
 
     Raises:
@@ -252,7 +263,7 @@ def find(
                 table = found["event handler" if marker == "Event" else "hook"]
                 table.setdefault(name if attribute else getattr(value, "__name__", name), value)
 
-    handlers: dict[str, dict[str, Handler]] = {"hook": {}, "event handler": {}}
+    handlers: dict[str, Handlers] = {"hook": {}, "event handler": {}}
     missing: list[str] = []
     wrong: list[str] = []
     for kind, wanted in (("hook", set(hooks)), ("event handler", set(events))):

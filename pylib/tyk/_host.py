@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Protocol, Union
 
+from tyk._limits import cut
 from tyk._origin import ORIGIN
 
 _LEVELS = {"debug": b"debug", "info": b"info", "warning": b"warning", "error": b"error"}
@@ -113,7 +114,7 @@ def seconds(ttl: int) -> int:
 
 
 def log(level: str, message: str) -> None:
-    """Log ``message`` with the origin of the running call.
+    """Log ``message``, cut to LONGEST, with the origin of the running call.
 
     A log that fails must not fail the hook that wrote to it, and there is no
     better place to report its failure to.
@@ -122,7 +123,7 @@ def log(level: str, message: str) -> None:
     with contextlib.suppress(Exception):
         BOUND.host.log(
             _LEVELS.get(level, b"info"),
-            printable(message),
+            printable(cut(message)),
             printable(origin.request_id),
             printable(origin.api_id),
             printable(origin.bundle),

@@ -33,11 +33,10 @@ from typing import Any
 from tyk._aliases import AliasLoader, is_alias, release
 from tyk._facades import FACADE_NAMES, Facades
 from tyk._loaders import BytecodeLoader, ExtensionLoader, SourceLoader
-from tyk._names import STDLIB_NAMES, is_runtime_name
+from tyk._names import PREFIX, STDLIB_NAMES, is_runtime_name
 from tyk._origin import ORIGIN
 from tyk._registries import forget
 
-PREFIX = "_krait_bundle_"
 _LEAF = ("__name__",)  # a fromlist that makes __import__ return the leaf
 _python_import = builtins.__import__
 
@@ -81,8 +80,8 @@ class Namespace:
 
     def __init__(self, number: int, directory: str, entry: str, path: Sequence[str]) -> None:
         self.package = f"{PREFIX}{number}"
-        self.builtins = dict(vars(builtins))
-        self.builtins["__import__"] = self.import_
+        self._facades = Facades(self)
+        self.builtins = vars(self._facades.of(builtins))
         self._prefix = self.package + "."
         self._entry_file = os.path.join(directory, entry)
         stem = os.path.splitext(os.path.basename(entry))[0].replace(".", "_")
@@ -91,12 +90,12 @@ class Namespace:
         found = [os.path.dirname(self._entry_file), directory, *([vendor] if os.path.isdir(vendor) else ()), *path]
         self.path = list(dict.fromkeys(os.path.normpath(one) for one in found))
         self._finders: dict[str, FileFinder] = {}
-        self._facades = Facades(self)
         self.compiled = False  # whether it has loaded compiled code
         self._aliased: set[str] = set()
         self._merged: dict[str, bool] = {}
         self._lock = threading.Lock()
-        self._users = 0  # imports that run
+        self._users: set[object] = set()  # imports that run
+        self._attached = False
         self._closed = False
         self._kept: weakref.ref[KeptModules] | None = None
 
@@ -104,9 +103,9 @@ class Namespace:
 
     def load(self) -> ModuleType:
         """Import the entry module; a failure leaves no modules behind."""
-        self._attach({})
         try:
-            return self._python(self._entry_name, None, None, _LEAF, 0)
+            with self.attached():
+                return self._python(self._entry_name, None, None, _LEAF, 0)
         except BaseException:
             self.close()
             raise
@@ -123,8 +122,7 @@ class Namespace:
             if not self._closed:
                 self._closed = True
                 self._kept = weakref.ref(kept)
-                if not self._users:
-                    self._detach()
+        self._settle()
         return kept
 
     @contextmanager
@@ -133,23 +131,35 @@ class Namespace:
 
         Code that still runs after close() imports inside this.
         """
-        self._enter()
+        user = object()
         try:
+            self._enter(user)
             yield
         finally:
-            self._leave()
+            # HookTimeout may be raised between any two calls: giving back
+            # what was never taken does no harm.
+            self._users.discard(user)
+            self._settle()
 
-    def _enter(self) -> None:
+    def _enter(self, user: object) -> None:
         with self._lock:
-            self._users += 1
-            if self._closed and self._users == 1:
+            self._users.add(user)
+            if not self._attached:
+                self._attached = True
                 self._attach(self._kept() if self._kept is not None else None)
 
-    def _leave(self) -> None:
+    def _settle(self) -> None:
+        """Detach when the bundle is closed and nothing imports any more."""
+        if not self._closed:
+            return
         with self._lock:
-            self._users -= 1
-            if self._closed and not self._users:
+            if self._attached and not self._users:
                 self._detach()
+                self._attached = False
+
+    def after_fork(self) -> None:
+        """Forget, in a forked child, the threads that are not in it."""
+        self._lock = threading.Lock()
 
     def _attach(self, modules: Mapping[str, ModuleType] | None) -> None:
         if not modules:
@@ -166,11 +176,13 @@ class Namespace:
         _finder.remove(self)
         for top in self._aliased:
             release(top, self._prefix)
-        names = [name for name in list(sys.modules) if name == self.package or name.startswith(self._prefix)]
-        modules = {name: sys.modules.pop(name) for name in names}
+        package, prefix = self.package, self._prefix
+        modules = {name: one for name, one in list(sys.modules.items()) if name == package or name.startswith(prefix)}
         kept = self._kept() if self._kept is not None else None
         if kept is not None:
             kept.update(modules)
+        for name in modules:
+            sys.modules.pop(name, None)
         forget(self._prefix)
 
     # Finding
@@ -241,8 +253,9 @@ class Namespace:
             if top in STDLIB_NAMES or is_runtime_name(top) or top.startswith(PREFIX):
                 module = _python_import(name, globals, locals, fromlist, 0)
                 return self._facades.of(module) if top in FACADE_NAMES else module
-        self._enter()
+        user = object()
         try:
+            self._enter(user)
             if level:
                 return self._python(name, globals, locals, fromlist, level)
             if is_alias(top, PREFIX) and not is_alias(top, self._prefix):
@@ -260,7 +273,8 @@ class Namespace:
                 sys.modules[name] = sys.modules[self._prefix + name]
             return module if fromlist else sys.modules[self._prefix + top]
         finally:
-            self._leave()
+            self._users.discard(user)
+            self._settle()
 
     def alias(self, name: str) -> ModuleSpec | None:
         """Answer compiled code that asks Python for ``name``."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from types import ModuleType
 
-_ANY_BUNDLE = "_krait_bundle_"
+from tyk._names import PREFIX
 
 
 class ModulesView(MutableMapping[str, ModuleType]):
@@ -37,7 +37,7 @@ class ModulesView(MutableMapping[str, ModuleType]):
         mine = {name[own:] for name in names if name.startswith(self._prefix)}
         yield from mine
         for name in names:
-            if not name.startswith(_ANY_BUNDLE) and name not in mine:
+            if not name.startswith(PREFIX) and name not in mine:
                 yield name
 
     def __len__(self) -> int:

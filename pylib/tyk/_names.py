@@ -1,10 +1,13 @@
-"""Names of modules that are never a bundle's."""
+"""Names of modules: what is a bundle's, and what never is."""
 
 from __future__ import annotations
 
 import os
 import sys
 import sysconfig
+
+# Bundle N is the package of this name and N.
+PREFIX = "_krait_bundle_"
 
 _MESSAGES = frozenset(
     f"coprocess_{name}_pb2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import warnings
@@ -11,9 +12,8 @@ from typing import Any, TextIO
 
 from tyk import _host
 from tyk._describe import describe
+from tyk._limits import LONGEST
 from tyk._origin import ORIGIN, UNKNOWN, Origin
-
-_LONGEST_PIECE = 64 * 1024
 
 
 class LogStream(io.TextIOBase):
@@ -53,10 +53,14 @@ class LogStream(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         pieces = self._pieces()
         key = (self._level, threading.get_ident())
-        *lines, rest = (pieces.pop(key, "") + text).split("\n")
+        piece, (first, *others) = pieces.pop(key, ""), text.split("\n")
+        if len(piece) + len(first) > LONGEST:
+            self._log(piece)
+            piece = ""
+        *lines, rest = (piece + first, *others)
         for line in lines:
             self._log(line)
-        if len(rest) > _LONGEST_PIECE:
+        if len(rest) > LONGEST:
             self._log(rest)
         elif rest:
             pieces[key] = rest
@@ -146,7 +150,11 @@ def _unraisable(args: Any) -> None:
 
 
 def redirect() -> None:
-    """Send everything that Python would print to the log."""
+    """Send everything that Python would print to the log; read nothing.
+
+    The gateway's standard input is a terminal's when it runs in one.
+    """
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (for the life of the interpreter)
     sys.stdout = LogStream("<stdout>", "info")
     sys.stderr = LogStream("<stderr>", "error")
     warnings.showwarning = _show_warning

@@ -9,13 +9,17 @@ import sys
 import typing
 
 
+def _kind(finder: object) -> type:
+    return finder if isinstance(finder, type) else type(finder)
+
+
 def forget(prefix: str) -> None:
     """Remove what the modules whose names begin with ``prefix`` have left."""
-    # Vendored packages (six, for one) add finders of their own.
-    for finder in list(sys.meta_path):
-        kind = finder if isinstance(finder, type) else type(finder)
-        if kind.__module__.startswith(prefix):
-            sys.meta_path.remove(finder)
+    # Vendored packages (six, for one) add finders of their own. Imports of
+    # other threads iterate the list: removing from it would make them skip one.
+    left = [finder for finder in sys.meta_path if not _kind(finder).__module__.startswith(prefix)]
+    if len(left) < len(sys.meta_path):
+        sys.meta_path = left
     # typing remembers overloads by module, from 3.11 on,
     overloads = getattr(typing, "_overload_registry", {})
     for module in [name for name in overloads if name.startswith(prefix)]:
