@@ -38,7 +38,8 @@ const (
 type call struct {
 	c          *C.struct_krait_call
 	runtime    *Runtime
-	about      []any // log attributes
+	about      []any         // log attributes
+	overdue    *atomic.Int64 // counts calls that run beyond their time limit
 	references atomic.Int32
 	settled    atomic.Bool   // somebody has taken the outcome, or given it up
 	done       chan struct{} // closed when plugin code has returned
@@ -55,6 +56,7 @@ func (r *Runtime) newCall(ctx context.Context, about []any) (*call, error) {
 	}
 	k := &call{c: c, runtime: r, about: about, done: make(chan struct{})}
 	k.references.Store(1)
+	r.inFlight.Add(1)
 	return k, nil
 }
 
@@ -103,6 +105,7 @@ func (k *call) release() {
 		return
 	}
 	C.krait_call_free(k.c)
+	k.runtime.inFlight.Add(-1)
 	k.runtime.places.Release(1)
 }
 
@@ -112,6 +115,10 @@ func (k *call) interruptAt(deadline time.Time) {
 	defer k.release()
 	if !k.running(time.Until(deadline)) {
 		return
+	}
+	if k.overdue != nil {
+		k.overdue.Add(1)
+		defer k.overdue.Add(-1)
 	}
 	k.logOverdue()
 	overdue := time.Now()
@@ -156,6 +163,8 @@ type outcome[T any] struct {
 type job[T any] struct {
 	// about says in the log what the call does.
 	about []any
+	// overdue counts the calls that run beyond their time limit.
+	overdue *atomic.Int64
 	// begin is called when the call has its place; an error ends the call.
 	begin func() error
 	// run calls into Python and blocks.
@@ -206,6 +215,7 @@ func invoke[T any](ctx context.Context, r *Runtime, j job[T]) (T, error) {
 		}
 	}
 	k.references.Store(2)
+	k.overdue = j.overdue
 	results := make(chan outcome[T], 1)
 	go j.do(k, results)
 	select {

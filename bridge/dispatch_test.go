@@ -202,6 +202,28 @@ func TestTimeout(t *testing.T) {
 			return err == nil
 		}, 10*time.Second, 10*time.Millisecond, "the next import succeeds")
 	})
+	t.Run("a plugin whose calls are overdue is refused until they end", func(t *testing.T) {
+		p := load(t, func(c *coprocess.Code) { c.Timeout = 100 * time.Millisecond })
+		other := load(t)
+		var group sync.WaitGroup
+		for range maxInFlight {
+			group.Go(func() { _, _ = p.Dispatch(t.Context(), sleeper("Sleep", 2*time.Second)) }) // they time out
+		}
+		group.Wait()
+		require.Eventually(t, func() bool {
+			_, err := p.Dispatch(t.Context(), object("AddHeader"))
+			return errors.Is(err, coprocess.ErrBusy)
+		}, 5*time.Second, time.Millisecond)
+		require.Positive(t, python.InFlight())
+		require.Eventually(t, func() bool {
+			_, err := other.Dispatch(t.Context(), object("AddHeader"))
+			return err == nil
+		}, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool {
+			_, err := p.Dispatch(t.Context(), object("AddHeader"))
+			return err == nil && python.InFlight() == 0
+		}, 10*time.Second, 10*time.Millisecond, "they end and are served again")
+	})
 	t.Run("a serial plugin that is occupied is busy", func(t *testing.T) {
 		p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 200*time.Millisecond, true })
 		ctx, cancel := context.WithCancel(t.Context())

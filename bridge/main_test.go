@@ -49,13 +49,16 @@ func run(m *testing.M) int {
 	return code
 }
 
+// maxInFlight is small enough to be used up, and holds the 64 sleepers.
+const maxInFlight = 96
+
 // testConfig uses the project's virtual environment, or the Python that
 // KRAIT_TEST_PYTHON_HOME and KRAIT_TEST_PYTHON_PACKAGES name.
 func testConfig(h coprocess.Host) bridge.Config {
 	cfg := bridge.Config{
 		Host:        h,
 		Logger:      slog.New(slog.DiscardHandler),
-		MaxInFlight: 256,
+		MaxInFlight: maxInFlight,
 		Python:      bridge.Search{Venv: "../.venv"},
 	}
 	if home := os.Getenv("KRAIT_TEST_PYTHON_HOME"); home != "" {

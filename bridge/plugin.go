@@ -15,6 +15,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -37,6 +38,9 @@ type plugin struct {
 	timeout time.Duration
 	// turn holds one token when calls have to come one after the other.
 	turn chan struct{}
+	// overdue counts calls that run beyond their time limit and keep their
+	// places.
+	overdue atomic.Int64
 	// loading keeps Reload and Close apart.
 	loading sync.Mutex
 
@@ -231,6 +235,9 @@ func visitPlugin[T any](ctx context.Context, p *plugin, function string, run fun
 	var none T
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
+	if n := p.overdue.Load(); n > 0 && n >= p.runtime.mostOverdue() {
+		return none, fmt.Errorf("%w: %d calls of this plugin are overdue and still run", coprocess.ErrBusy, n)
+	}
 	v := &visit{plugin: p}
 	if err := v.takeTurn(ctx); err != nil {
 		return none, err
@@ -242,9 +249,10 @@ func visitPlugin[T any](ctx context.Context, p *plugin, function string, run fun
 			began = err == nil
 			return err
 		},
-		run:  func(c *C.struct_krait_call) { run(c, C.longlong(v.version.handle)) },
-		read: read,
-		end:  v.end,
+		run:     func(c *C.struct_krait_call) { run(c, C.longlong(v.version.handle)) },
+		read:    read,
+		end:     v.end,
+		overdue: &p.overdue,
 		about: []any{
 			telemetry.KeyRequestID, coprocess.RequestID(ctx), telemetry.KeyBundle, p.code.Name, telemetry.KeyHook, function,
 		},

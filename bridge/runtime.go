@@ -44,7 +44,8 @@ type Runtime struct {
 	state atomic.Int32
 	// places bounds the calls in flight. Stop takes them all: that is how it
 	// knows that nothing runs.
-	places *semaphore.Weighted
+	places   *semaphore.Weighted
+	inFlight atomic.Int64
 
 	stopOnce sync.Once
 	stop     chan time.Duration // to the owner: finalise, or with < 0 do not
@@ -201,6 +202,14 @@ func (r *Runtime) Python() Found { return r.python }
 
 // Versions describes the interpreter as it was after the start.
 func (r *Runtime) Versions() Versions { return r.versions }
+
+// mostOverdue is how many places one plugin may hold with calls that run beyond
+// their time limit; then its calls are refused, so that others find places.
+func (r *Runtime) mostOverdue() int64 { return int64(max(1, r.config.MaxInFlight/2)) }
+
+// InFlight returns how many calls are in plugin code, those included that
+// nobody waits for any more.
+func (r *Runtime) InFlight() int { return int(r.inFlight.Load()) }
 
 // Stop refuses new calls, lets calls in flight end and finalises the
 // interpreter, all within ctx. When ctx ends first it returns ErrDrain and

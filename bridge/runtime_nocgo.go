@@ -25,6 +25,9 @@ func (*Runtime) State() State { return StateStopped }
 // Python returns nothing.
 func (*Runtime) Python() Found { return Found{} }
 
+// InFlight is always 0.
+func (*Runtime) InFlight() int { return 0 }
+
 // Versions returns nothing.
 func (*Runtime) Versions() Versions { return Versions{} }
 

@@ -254,3 +254,16 @@ func TestStopDrains(t *testing.T) {
 		require.Fail(t, "the request in flight got no answer")
 	}
 }
+
+func TestStopWithAHookThatDoesNotEnd(t *testing.T) {
+	s := newSite(t)
+	s.conf["coprocess_options"].(object)["hook_timeout"] = "200ms"
+	s.bundle("hang.zip", object{"pre": hooks("Hang")}, map[string]string{
+		"middleware.py": "import time\nfrom tyk.decorators import *\n@Hook\ndef Hang(request, session, spec):\n    time.sleep(600)\n",
+	})
+	s.api("hang", echo(t), object{"custom_middleware_bundle": "hang.zip"})
+	g := s.start()
+	require.Equal(t, http.StatusGatewayTimeout, g.get("/hang/").status)
+	require.NoError(t, g.stop(), "a plugin that hangs does not turn a stop into a failure")
+	g.awaitLog("part of the gateway did not end in order")
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -38,7 +37,7 @@ type gatewayCommand struct {
 }
 
 // Run serves until SIGTERM or an interrupt, then lets requests end.
-func (c *gatewayCommand) Run(ctx context.Context) (err error) {
+func (c *gatewayCommand) Run(ctx context.Context) error {
 	conf, warnings, err := config.Load(c.Conf, os.Environ())
 	if err != nil {
 		return err
@@ -63,8 +62,8 @@ func (c *gatewayCommand) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("listen_address, listen_port: %w", err)
 	}
 	defer listener.Close()
-	var parts closers
-	defer func() { err = errors.Join(err, parts.close()) }()
+	parts := closers{logger: logger}
+	defer parts.close()
 
 	store, err := openStore(conf, logger)
 	if err != nil {
@@ -101,6 +100,9 @@ func (c *gatewayCommand) Run(ctx context.Context) (err error) {
 		Checks:   checks,
 		Version:  version,
 	})
+	if ctx.Err() != nil {
+		return nil // stopped while it was starting
+	}
 	if err != nil {
 		return err
 	}
@@ -136,6 +138,10 @@ func startPython(ctx context.Context, conf *config.Config, host coprocess.Host, 
 	return gateway.Check{Name: pythonDriver, Func: func(context.Context) (string, error) {
 		if state := python.State(); state != bridge.StateReady {
 			return summary, fmt.Errorf("%w: it is %s", coprocess.ErrNotReady, state)
+		}
+		most := conf.CoprocessOptions.MaxInFlight
+		if n := python.InFlight(); n >= most {
+			return summary, fmt.Errorf("%w: %d of %d calls are in flight", coprocess.ErrBusy, n, most)
 		}
 		return summary, nil
 	}}
@@ -181,24 +187,26 @@ func fetcherConfig(conf *config.Config, logger *slog.Logger) (bundle.Config, err
 	return c, nil
 }
 
-// closers ends what was started, the last first.
-type closers []func() error
+// closers ends what was started, the last first. What does not end in time is
+// logged and left to the end of the process: it must not turn a stop into a
+// failure.
+type closers struct {
+	logger *slog.Logger
+	ends   []func()
+}
 
 func (c *closers) add(name string, end func(context.Context) error) {
-	*c = append(*c, func() error {
+	c.ends = append(c.ends, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
 		if err := end(ctx); err != nil {
-			return fmt.Errorf("close %s: %w", name, err)
+			c.logger.Error("part of the gateway did not end in order", telemetry.KeySource, name, telemetry.KeyError, err)
 		}
-		return nil
 	})
 }
 
-func (c *closers) close() error {
-	var faults []error
-	for i := len(*c) - 1; i >= 0; i-- {
-		faults = append(faults, (*c)[i]())
+func (c *closers) close() {
+	for i := len(c.ends) - 1; i >= 0; i-- {
+		c.ends[i]()
 	}
-	return errors.Join(faults...)
 }
