@@ -56,9 +56,10 @@ clean: ## Remove what was built; fetched tools stay (rm -rf .tools .venv)
 
 ##@ Single steps (make setup-test once before)
 
+# Vet is off because `make test` ran the whole of it before.
 .PHONY: test-go
 test-go: build ## Go tests with the race detector, end-to-end tests included
-	go test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
+	go test -race -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: test-python
 test-python: ## pylib's tests with three protobuf runtimes, oldest to newest
