@@ -35,7 +35,7 @@ func openSource(path string, limits Limits) (source, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, mark(ErrNotFound, "%w", err)
+		return nil, mark(ErrNotFound, "%w; name the zip or the unpacked directory of a bundle", err)
 	case err != nil:
 		return nil, err
 	case info.IsDir():
@@ -73,13 +73,21 @@ func openZip(path string, limits Limits) (*zipSource, error) {
 		return nil, mark(ErrUnsafe, "%w", err)
 	}
 	if err != nil {
-		return nil, mark(ErrBroken, "is not a readable zip: %w", err)
+		return nil, unreadableZip(err)
 	}
 	entries, err := checkEntries(reader.File, limits)
 	if err != nil {
 		return nil, errors.Join(err, reader.Close())
 	}
 	return &zipSource{reader: reader, limits: limits, entries: entries}, nil
+}
+
+func unreadableZip(err error) error {
+	const next = `build it with "krait bundle build" and copy all of it`
+	if errors.Is(err, zip.ErrFormat) {
+		return mark(ErrBroken, "is not a readable zip: it is another kind of file, or was cut off; %s", next)
+	}
+	return mark(ErrBroken, "is not a readable zip: %w; %s", err, next)
 }
 
 // checkEntries returns the regular files of a zip by clean path, or everything

@@ -191,7 +191,12 @@ func writeAtomically(path string, write func(io.Writer) error) (err error) {
 	}
 	temp, err := os.CreateTemp(filepath.Dir(path), ".bundle-*.tmp")
 	if err != nil {
-		return err
+		var at *os.PathError // names a file that nobody asked for
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return fmt.Errorf("--output %s: nothing can be written to the directory %s: %w; create it, or choose another --output",
+			path, filepath.Dir(path), err)
 	}
 	defer func() {
 		if err != nil {

@@ -191,3 +191,11 @@ func TestBuildKeepsLimits(t *testing.T) {
 		})
 	}
 }
+
+func TestBuildNamesTheOutputThatCannotBeWritten(t *testing.T) {
+	output := filepath.Join(t.TempDir(), "missing", "bundle.zip")
+	_, err := bundle.Build(t.Context(), bundle.BuildConfig{Manifest: plugin(t, "x = 1\n"), Output: output})
+	require.ErrorContains(t, err, "--output "+output+": nothing can be written to the directory "+filepath.Dir(output)+
+		": no such file or directory; create it, or choose another --output")
+	require.NotContains(t, err.Error(), ".tmp")
+}

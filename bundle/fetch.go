@@ -204,7 +204,7 @@ func (f *Fetcher) fetch(ctx context.Context, name string) (*fetched, error) {
 	present, presentErr := f.present(ctx, name)
 	if !f.config.Enabled {
 		if errors.Is(presentErr, ErrNotFound) {
-			return nil, fmt.Errorf("%w and the downloader is off; set enable_bundle_downloader, or unpack the bundle there", presentErr)
+			return nil, notThere(presentErr)
 		}
 		return present, presentErr
 	}
@@ -226,6 +226,48 @@ func (f *Fetcher) fetch(ctx context.Context, name string) (*fetched, error) {
 	stale := *present // a download that goes on has present too
 	stale.stale = err
 	return &stale, nil
+}
+
+// Look returns the manifest of the bundle that a [Fetcher] with this config
+// uses while it downloads nothing, and the errors of such a one. It changes
+// nothing in config.Dir.
+func Look(ctx context.Context, config Config, name string) (*Manifest, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
+	manifest, err := look(ctx, config.withDefaults(), name)
+	if err != nil {
+		return nil, fmt.Errorf("fetch bundle %q: %w", name, err)
+	}
+	return manifest, nil
+}
+
+func look(ctx context.Context, config Config, name string) (*Manifest, error) {
+	shelf, err := newShelf(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	place, err := shelf.lookup(ID(name))
+	if errors.Is(err, ErrNotFound) {
+		return nil, notThere(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	report, err := verify(ctx, place.dir, VerifyOptions{
+		PublicKey: config.PublicKey, RequireManifestSignature: config.RequireManifestSignature, Limits: config.Limits,
+	})
+	if err == nil {
+		err = report.Manifest.loadable()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", place.dir, err)
+	}
+	return report.Manifest, nil
+}
+
+func notThere(err error) error {
+	return fmt.Errorf("%w and the downloader is off; set enable_bundle_downloader, or unpack the bundle there", err)
 }
 
 // present returns the verified bundle that is on disk.

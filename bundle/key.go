@@ -18,13 +18,17 @@ import (
 const (
 	minKeyBits  = 2048
 	maxKeyBytes = mib
+
+	// What to do about a file that holds no key at all.
+	nextPublic  = `name a PEM file with an RSA public key; it begins with "-----BEGIN PUBLIC KEY-----"`
+	nextPrivate = `name a PEM file with an RSA private key; it begins with "-----BEGIN PRIVATE KEY-----" or "-----BEGIN RSA PRIVATE KEY-----"` //nolint:gosec // no key, only how one begins
 )
 
 // LoadPublicKey reads an RSA public key from the PEM file at path: a
 // "PUBLIC KEY" (RFC 5280) or an "RSA PUBLIC KEY" (PKCS#1) of at least 2048
 // bits. Errors are [ErrKey] and say what the file holds instead.
 func LoadPublicKey(path string) (*rsa.PublicKey, error) {
-	data, err := readKey(path)
+	data, err := readKey(path, nextPublic)
 	if err != nil {
 		return nil, err
 	}
@@ -35,31 +39,31 @@ func LoadPublicKey(path string) (*rsa.PublicKey, error) {
 // "RSA PRIVATE KEY" or PKCS#8 "PRIVATE KEY", not encrypted, of at least 2048
 // bits. Errors are [ErrKey] and say what the file holds instead.
 func LoadPrivateKey(path string) (*rsa.PrivateKey, error) {
-	data, err := readKey(path)
+	data, err := readKey(path, nextPrivate)
 	if err != nil {
 		return nil, err
 	}
 	return ParsePrivateKey(path, data)
 }
 
-func readKey(path string) ([]byte, error) {
+func readKey(path, next string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, mark(ErrKey, "%w", err)
+		return nil, mark(ErrKey, "%w; %s", err, next)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxKeyBytes {
-		return nil, mark(ErrKey, "%s: is not a PEM file", path)
+		return nil, mark(ErrKey, "%s: is not a PEM file; %s", path, next)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, mark(ErrKey, "%w", err)
+		return nil, mark(ErrKey, "%w; %s", err, next)
 	}
 	return data, nil
 }
 
 // ParsePublicKey is [LoadPublicKey] for PEM text; file names it in messages.
 func ParsePublicKey(file string, data []byte) (*rsa.PublicKey, error) {
-	block, err := pemBlock(file, data)
+	block, err := pemBlock(file, data, nextPublic)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +96,7 @@ func ParsePublicKey(file string, data []byte) (*rsa.PublicKey, error) {
 
 // ParsePrivateKey is [LoadPrivateKey] for PEM text; file names it in messages.
 func ParsePrivateKey(file string, data []byte) (*rsa.PrivateKey, error) {
-	block, err := pemBlock(file, data)
+	block, err := pemBlock(file, data, nextPrivate)
 	if err != nil {
 		return nil, err
 	}
@@ -126,13 +130,13 @@ func ParsePrivateKey(file string, data []byte) (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-func pemBlock(file string, data []byte) (*pem.Block, error) {
+func pemBlock(file string, data []byte, next string) (*pem.Block, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, mark(ErrKey, "%s: is empty", file)
+		return nil, mark(ErrKey, "%s: is empty; %s", file, next)
 	}
 	block, rest := pem.Decode(data)
 	if block == nil {
-		return nil, mark(ErrKey, "%s: is not PEM (no -----BEGIN ...----- block)", file)
+		return nil, mark(ErrKey, "%s: is not a PEM file; %s", file, next)
 	}
 	if second, _ := pem.Decode(rest); second != nil {
 		return nil, mark(ErrKey, "%s: holds more than one PEM block, leave the one key in it", file)

@@ -29,6 +29,10 @@ func TestUnusableKeysSayWhatTheyAre(t *testing.T) {
 		"noise.pem": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
 		"two.pem":   generateKey(t)["public.pem"] + generateKey(t)["public.pem"],
 	})
+	const (
+		publicLooks  = `it begins with "-----BEGIN PUBLIC KEY-----"`
+		privateLooks = `it begins with "-----BEGIN PRIVATE KEY-----" or`
+	)
 	public := func(path string) error { _, err := bundle.LoadPublicKey(path); return err }
 	private := func(path string) error { _, err := bundle.LoadPrivateKey(path); return err }
 	cases := map[string]struct {
@@ -36,11 +40,11 @@ func TestUnusableKeysSayWhatTheyAre(t *testing.T) {
 		file string
 		says string
 	}{
-		"empty file":                   {public, "empty.pem", "empty"},
-		"no PEM":                       {public, "text.pem", "not PEM"},
+		"empty file":                   {public, "empty.pem", "is empty; name a PEM file with an RSA public key; " + publicLooks},
+		"no PEM":                       {public, "text.pem", "is not a PEM file; name a PEM file with an RSA public key; " + publicLooks},
 		"damaged":                      {public, "noise.pem", `"PUBLIC KEY"`},
-		"missing":                      {public, "missing.pem", "no such file"},
-		"directory":                    {public, ".", "not a PEM file"},
+		"missing":                      {public, "missing.pem", publicLooks},
+		"directory":                    {public, ".", "is not a PEM file; name a PEM file with an RSA public key; " + publicLooks},
 		"two keys":                     {public, "two.pem", "more than one"},
 		"private instead of public":    {public, "pkcs8.pem", "private key"},
 		"certificate":                  {public, "cert.pem", "certificate"},
@@ -51,7 +55,8 @@ func TestUnusableKeysSayWhatTheyAre(t *testing.T) {
 		"encrypted PKCS#1":             {private, "encrypted1.pem", "encrypted"},
 		"private elliptic curve":       {private, "ec-private.pem", "RSA"},
 		"short private key":            {private, "short.pem", "1024 bits"},
-		"empty file for a private key": {private, "empty.pem", "empty"},
+		"empty file for a private key": {private, "empty.pem", privateLooks},
+		"missing private key":          {private, "missing.pem", privateLooks},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -105,14 +105,14 @@ func (s *shelf) linked(id string) (version string, ok bool) {
 func (s *shelf) create() (version string, unlock func(), err error) {
 	private := filepath.Join(s.dir, privateDir)
 	if err := os.MkdirAll(private, dirMode); err != nil {
-		return "", nil, err
+		return "", nil, s.unwritable(err)
 	}
 	// Another process may take the new directory for a leftover before it is
 	// locked; its cleaning up is over by the next attempt.
 	for range 3 {
 		version, err = os.MkdirTemp(private, versionPrefix)
 		if err != nil {
-			return "", nil, err
+			return "", nil, s.unwritable(err)
 		}
 		unlock, ok, err := s.lock(version)
 		if err != nil {
@@ -123,6 +123,34 @@ func (s *shelf) create() (version string, unlock func(), err error) {
 		}
 	}
 	return "", nil, fmt.Errorf("%s: new directories vanish; another process cleans up there", private)
+}
+
+func (s *shelf) unwritable(err error) error {
+	return fmt.Errorf("middleware_path: bundles cannot be written to %s: %w; set middleware_path to a directory that this process may write to",
+		s.dir, err)
+}
+
+// CheckDir reports whether a [Fetcher] could write bundles to dir, which need
+// not exist yet. It leaves nothing behind.
+func CheckDir(dir string) error {
+	s, err := newShelf(dir)
+	if err != nil {
+		return err
+	}
+	// What is missing would be made in the closest directory that is there.
+	closest := filepath.Join(s.dir, privateDir)
+	for {
+		_, err := os.Stat(closest)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || closest == filepath.Dir(closest) {
+			break // what is wrong with it shows below
+		}
+		closest = filepath.Dir(closest)
+	}
+	probe, err := os.MkdirTemp(closest, "check-")
+	if err != nil {
+		return s.unwritable(err)
+	}
+	return os.Remove(probe)
 }
 
 // lock marks version as in use until unlock is called, which may be done more

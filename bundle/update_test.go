@@ -141,3 +141,45 @@ func TestPlainDirectoryIsNotMovedOnceItMayBeInUse(t *testing.T) {
 	require.ErrorContains(t, got.Stale, "no complete answer within 50ms")
 	require.Empty(t, versions(t, config.Dir), "the download does not go on")
 }
+
+func TestDirectoryThatCannotBeWrittenIsMiddlewarePath(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	server := newServer(t, built(t, "x = 1\n", nil))
+	for _, dir := range []string{filepath.Join(file, "bundles"), "/proc/nope/bundles"} {
+		config := config(t, server.URL)
+		config.Dir = dir
+		_, err := fetcher(t, config).Fetch(t.Context(), "bundle.zip")
+		const next = "set middleware_path to a directory that this process may write to"
+		require.ErrorContains(t, err, next)
+		require.ErrorContains(t, bundle.CheckDir(dir), next)
+	}
+	parent := t.TempDir()
+	require.NoError(t, bundle.CheckDir(filepath.Join(parent, "middleware", "bundles")))
+	left, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestLookSaysWhatFetchSaysAndChangesNothing(t *testing.T) {
+	config := config(t, "")
+	config.Enabled = false
+	for _, name := range []string{"../../etc/passwd", "bundle.zip"} {
+		_, fetchErr := fetcher(t, config).Fetch(t.Context(), name)
+		_, err := bundle.Look(t.Context(), config, name)
+		require.EqualError(t, err, fetchErr.Error())
+	}
+	require.NoDirExists(t, config.Dir)
+
+	dir := filepath.Join(config.Dir, bundle.ID("bundle.zip"))
+	require.NoError(t, os.MkdirAll(config.Dir, 0o700))
+	_, err := bundle.Unpack(t.Context(), built(t, "x = 1\n", nil), dir, bundle.VerifyOptions{})
+	require.NoError(t, err)
+	manifest, err := bundle.Look(t.Context(), config, "bundle.zip")
+	require.NoError(t, err)
+	require.Equal(t, "MyAuthMiddleware", manifest.CustomMiddleware.AuthCheck.Name)
+	edit(t, filepath.Join(dir, "middleware.py"), "1", "2")
+	_, fetchErr := fetcher(t, config).Fetch(t.Context(), "bundle.zip")
+	_, err = bundle.Look(t.Context(), config, "bundle.zip")
+	require.EqualError(t, err, fetchErr.Error())
+}

@@ -261,10 +261,11 @@ func TestUnsafeZipsAreRefused(t *testing.T) {
 func TestBrokenZipsAreRefused(t *testing.T) {
 	whole, err := os.ReadFile(built(t, "x = 1\n", nil))
 	require.NoError(t, err)
+	const kind = `is not a readable zip: it is another kind of file, or was cut off; build it with "krait bundle build" and copy all of it`
 	cases := map[string]struct{ content, says string }{
-		"empty":             {"", "not a readable zip"},
-		"a web page":        {"<html></html>", "not a readable zip"},
-		"cut in the middle": {string(whole[:len(whole)/2]), "not a readable zip"},
+		"empty":             {"", kind},
+		"a web page":        {"<html></html>", kind},
+		"cut in the middle": {string(whole[:len(whole)/2]), kind},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -192,6 +193,18 @@ func Default() *Config {
 // Address returns the address to listen on as net.Listen takes it.
 func (c *Config) Address() string {
 	return net.JoinHostPort(c.ListenAddress, strconv.Itoa(c.ListenPort))
+}
+
+// StatusPath is where the gateway's status endpoint is.
+const StatusPath = "/tyk/apis"
+
+// OwnPaths are where the gateway itself answers, before any API.
+func (c *Config) OwnPaths() []string {
+	name := strings.Trim(c.HealthCheckEndpointName, "/")
+	if name == "" {
+		name = Default().HealthCheckEndpointName
+	}
+	return []string{"/" + name, StatusPath}
 }
 
 // Addresses returns the host:port pairs of Redis, sorted when they come from

@@ -33,23 +33,25 @@ type environment struct {
 type variable struct {
 	key  string // in tyk.conf
 	kind reflect.Type
+	// usual is the value when nothing is configured.
+	usual reflect.Value
 }
 
 // variables returns all variables that are understood, by name.
 func variables() map[string]variable {
 	all := make(map[string]variable)
-	addVariables(all, reflect.TypeFor[Config](), envPrefix, "")
+	addVariables(all, reflect.ValueOf(*Default()), envPrefix, "")
 	return all
 }
 
-func addVariables(all map[string]variable, section reflect.Type, prefix, path string) {
+func addVariables(all map[string]variable, section reflect.Value, prefix, path string) {
 	for i := range section.NumField() {
-		field := section.Field(i)
+		field := section.Type().Field(i)
 		key := path + field.Tag.Get("json")
 		if nested, ok := field.Tag.Lookup("envPrefix"); ok {
-			addVariables(all, field.Type, prefix+nested, key+".")
+			addVariables(all, section.Field(i), prefix+nested, key+".")
 		} else if name, ok := field.Tag.Lookup("env"); ok {
-			all[prefix+name] = variable{key: key, kind: field.Type}
+			all[prefix+name] = variable{key: key, kind: field.Type, usual: section.Field(i)}
 		}
 	}
 }
@@ -74,7 +76,9 @@ func (e *environment) apply(environ []string) {
 			FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[[]Certificate](): parseCertificates},
 		})
 		if err != nil {
-			e.faults = append(e.faults, jsonfile.Fault{File: envSource, Field: name, Problem: "must be " + wanted(known.kind)})
+			e.faults = append(e.faults, jsonfile.Fault{
+				File: envSource, Field: name, Problem: "must be " + wanted(known.kind), Next: "write for example " + name + "=" + known.example(),
+			})
 			continue
 		}
 		e.set[known.key] = name
@@ -104,6 +108,26 @@ func parseCertificates(text string) (any, error) {
 	var certificates []Certificate
 	err := json.Unmarshal([]byte(text), &certificates)
 	return certificates, err
+}
+
+// example is a value that can be written.
+func (v variable) example() string {
+	switch v.kind {
+	case reflect.TypeFor[[]Certificate]():
+		return `'[{"cert_file": "server.pem", "key_file": "server.key"}]'`
+	case reflect.TypeFor[map[string]string]():
+		return "redis.internal:6379"
+	}
+	switch {
+	case v.kind.Kind() == reflect.Bool:
+		return "true"
+	case !v.usual.IsZero():
+		return fmt.Sprint(v.usual.Interface())
+	case v.kind.Kind() == reflect.Uint16:
+		return "771" // TLS 1.2
+	default:
+		return "10"
+	}
 }
 
 // wanted says how a variable for a field of type kind is written. Messages do

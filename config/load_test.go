@@ -204,15 +204,15 @@ func TestLoadEnvironmentFaultsNameTheVariable(t *testing.T) {
 		"TYK_GW_LISTENPROT=hunter2",
 	})
 	require.EqualError(t, err, strings.Join([]string{
-		`environment: TYK_GW_COPROCESSOPTIONS_HOOKTIMEOUT: must be a duration such as "500ms", "10s" or "1m"`,
-		`environment: TYK_GW_HASHKEYS: must be true or false`,
-		`environment: TYK_GW_HTTPSERVEROPTIONS_CERTIFICATES: must be a JSON list such as [{"domain_name": "...", "cert_file": "...", "key_file": "..."}]`,
+		`environment: TYK_GW_COPROCESSOPTIONS_HOOKTIMEOUT: must be a duration such as "500ms", "10s" or "1m"; write for example TYK_GW_COPROCESSOPTIONS_HOOKTIMEOUT=10s`,
+		`environment: TYK_GW_HASHKEYS: must be true or false; write for example TYK_GW_HASHKEYS=true`,
+		`environment: TYK_GW_HTTPSERVEROPTIONS_CERTIFICATES: must be a JSON list such as [{"domain_name": "...", "cert_file": "...", "key_file": "..."}]; write for example TYK_GW_HTTPSERVEROPTIONS_CERTIFICATES='[{"cert_file": "server.pem", "key_file": "server.key"}]'`,
 		`environment: TYK_GW_HTTPSERVEROPTIONS_CIPHERS: is active, but this version of krait does not support it and would leave out what it does; remove it; only secure cipher suites are offered`,
-		`environment: TYK_GW_HTTPSERVEROPTIONS_MINVERSION: must be a whole number from 0 to 65535`,
-		`environment: TYK_GW_LISTENPORT: must be a whole number`,
-		`environment: TYK_GW_PROXYDEFAULTTIMEOUT: must be a number`,
+		`environment: TYK_GW_HTTPSERVEROPTIONS_MINVERSION: must be a whole number from 0 to 65535; write for example TYK_GW_HTTPSERVEROPTIONS_MINVERSION=771`,
+		`environment: TYK_GW_LISTENPORT: must be a whole number; write for example TYK_GW_LISTENPORT=8080`,
+		`environment: TYK_GW_PROXYDEFAULTTIMEOUT: must be a number; write for example TYK_GW_PROXYDEFAULTTIMEOUT=30`,
 		`environment: TYK_GW_SECURITY_CONTROLAPIUSEMUTUALTLS: is active, but this version of krait does not support it and would leave out what it does; check client certificates in front of the gateway, or set it to false`,
-		`environment: TYK_GW_STORAGE_HOSTS: must be a list such as key1:value1,key2:value2`,
+		`environment: TYK_GW_STORAGE_HOSTS: must be a list such as key1:value1,key2:value2; write for example TYK_GW_STORAGE_HOSTS=redis.internal:6379`,
 		`environment: TYK_GW_STORAGE_TYPE: "mongo" is not known; use redis, or memory to keep everything in this process`,
 	}, "\n"))
 	require.Equal(t, []string{"environment: TYK_GW_LISTENPROT: is not known or not supported, and without effect"}, warnings)
@@ -257,4 +257,14 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		require.NotContains(t, shown, "hunter2")
 	}
 	require.Equal(t, "hunter2", string(got.Secret))
+}
+
+func TestOwnPaths(t *testing.T) {
+	workdir(t, `{"health_check_endpoint_name": "/health/live/"}`)
+	got, _, err := config.Load("tyk.conf", nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"/health/live", "/tyk/apis"}, got.OwnPaths())
+	require.Equal(t, []string{"/hello", "/tyk/apis"}, (&config.Config{}).OwnPaths())
+	_, _, err = config.Load("tyk.conf", []string{"TYK_GW_HEALTHCHECKENDPOINTNAME=tyk/apis"})
+	require.EqualError(t, err, "environment: TYK_GW_HEALTHCHECKENDPOINTNAME: is where the status of the APIs is; write a name such as hello")
 }

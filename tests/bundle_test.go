@@ -50,6 +50,26 @@ func TestBundleCommands(t *testing.T) {
 		require.Error(t, err)
 		require.Contains(t, output, "unsigned.zip")
 	})
+	t.Run("what cannot be used is named by its flag", func(t *testing.T) {
+		dir := pluginDirectory(t)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "text"), []byte("no key"), 0o600))
+		for _, c := range []struct {
+			arguments []string
+			want      []string
+		}{
+			{[]string{"build", "-k", "text"}, []string{"--key: key is not usable", "-----BEGIN PRIVATE KEY-----"}},
+			{[]string{"verify", "-k", "text", "text"}, []string{"--public-key: key is not usable", "-----BEGIN PUBLIC KEY-----"}},
+			{[]string{"build", "-y", "-o", "missing/out.zip"}, []string{"--output ", "create it, or choose another --output"}},
+			{[]string{"verify", "text"}, []string{"is not a readable zip", "krait bundle build"}},
+			{[]string{"inspect", "missing.zip"}, []string{"missing.zip", "name the zip or the unpacked directory of a bundle"}},
+		} {
+			output, err := krait(t, dir, append([]string{"bundle"}, c.arguments...)...)
+			require.Error(t, err)
+			for _, want := range c.want {
+				require.Contains(t, output, want)
+			}
+		}
+	})
 	t.Run("faults of a manifest come together", func(t *testing.T) {
 		dir := pluginDirectory(t)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(`{"file_list": ["absent.py"], "custom_middleware": {"driver": "cobol"}}`), 0o600))

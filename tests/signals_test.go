@@ -1,7 +1,6 @@
 package tests_test
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +18,7 @@ import (
 func requireKilledBy(t *testing.T, err error, signal syscall.Signal) {
 	t.Helper()
 	var exit *exec.ExitError
-	require.True(t, errors.As(err, &exit), "%v", err)
+	require.ErrorAs(t, err, &exit)
 	status, ok := exit.Sys().(syscall.WaitStatus)
 	require.True(t, ok)
 	require.Equal(t, signal, status.Signal(), "%v", err)

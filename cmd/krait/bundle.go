@@ -36,7 +36,7 @@ func (c *bundleBuildCommand) Run(ctx context.Context) error {
 	case c.Key != "":
 		var err error
 		if key, err = bundle.LoadPrivateKey(c.Key); err != nil {
-			return err
+			return fmt.Errorf("--key: %w", err)
 		}
 	case !c.SkipSigning:
 		if err := confirmUnsigned(os.Stdin, os.Stderr); err != nil {
@@ -82,7 +82,7 @@ func (c *bundleVerifyCommand) Run(ctx context.Context) error {
 	if c.PublicKey != "" {
 		key, err := bundle.LoadPublicKey(c.PublicKey)
 		if err != nil {
-			return err
+			return fmt.Errorf("--public-key: %w", err)
 		}
 		options.PublicKey = key
 	}

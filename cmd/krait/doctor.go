@@ -69,7 +69,7 @@ func (c *doctorCommand) Run(ctx context.Context) error {
 		r.storage(ctx, conf)
 	}
 	if c.Conf == "" || conf.CoprocessOptions.EnableCoprocess {
-		r.python(ctx, search, pythonPath(conf.CoprocessOptions.PythonPathPrefix))
+		r.python(ctx, search, c.Conf == "", pythonPath(conf.CoprocessOptions.PythonPathPrefix))
 	}
 	if r.faults > 0 {
 		return errFaults
@@ -102,6 +102,7 @@ func (r *report) definitions(conf *config.Config) []*apidef.API {
 		r.fault(err)
 		return nil
 	}
+	around := apidef.Surroundings{Drivers: enabledDrivers(conf), OwnPaths: conf.OwnPaths()}
 	var good []*apidef.API
 	for _, loaded := range apis {
 		if loaded.Err != nil {
@@ -109,6 +110,12 @@ func (r *report) definitions(conf *config.Config) []*apidef.API {
 			continue
 		}
 		good = append(good, loaded.API)
+		if loaded.API.Active {
+			if err := loaded.API.Unserved(loaded.File, around); err != nil {
+				r.fault(err)
+				continue
+			}
+		}
 		r.line("%s: %s at %s", loaded.File, loaded.API.ID, loaded.API.Proxy.ListenPath)
 		for _, warning := range loaded.Warnings {
 			r.warning(warning)
@@ -142,13 +149,12 @@ func (r *report) storage(ctx context.Context, conf *config.Config) {
 	r.line("answers")
 }
 
-func (r *report) python(ctx context.Context, search bridge.Search, path []string) {
+func (r *report) python(ctx context.Context, search bridge.Search, flags bool, path []string) {
 	r.section("Python")
 	found, err := bridge.Find(ctx, search)
 	r.candidates(found.Tried)
 	if err != nil {
-		r.fault(fmt.Errorf("%w", bridge.ErrNoPython))
-		r.line("Next: install one with its shared library and protobuf (Debian, Ubuntu: apt-get install python3-dev python3-venv, then pip install protobuf in a virtual environment), or name it with coprocess_options.venv")
+		r.noPython(search, flags)
 		return
 	}
 	runtime, err := bridge.Start(ctx, bridge.Config{
@@ -175,6 +181,35 @@ func (r *report) python(ctx context.Context, search bridge.Search, path []string
 	if err := runtime.Stop(stopCtx); err != nil {
 		r.fault(err)
 	}
+}
+
+// noPython says which settings limit the search, and what to do. flags says
+// that they came from the command line.
+func (r *report) noPython(search bridge.Search, flags bool) {
+	names := [...]string{"coprocess_options.venv", "coprocess_options.python_home", "coprocess_options.python_version"}
+	if flags {
+		names = [...]string{"--venv", "--python-home", "--python-version"}
+	}
+	var limits, settings []string
+	for i, value := range []string{search.Venv, search.Home, search.Version} {
+		if value != "" {
+			limits, settings = append(limits, names[i]+" is "+value), append(settings, names[i])
+		}
+	}
+	if len(limits) == 0 {
+		r.fault(bridge.ErrNoPython)
+	} else {
+		r.fault(fmt.Errorf("%w: %s", bridge.ErrNoPython, strings.Join(limits, ", ")))
+	}
+	wanted := "one"
+	if search.Version != "" {
+		wanted = "Python " + search.Version
+	}
+	next := "or name it with " + names[0]
+	if len(settings) > 0 {
+		next = "or correct or remove " + strings.Join(settings, " and ")
+	}
+	r.line("Next: install %s with its shared library and protobuf (Debian, Ubuntu: apt-get install python3-dev python3-venv, then pip install protobuf in a virtual environment), %s", wanted, next)
 }
 
 // candidates shows what was looked at and why each is used or not.
