@@ -1,6 +1,8 @@
 package tests_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -104,4 +106,31 @@ func TestSignedBundlesOnly(t *testing.T) {
 	g.get("/signed/", "Authorization", goodToken).echoed(t)
 	require.Equal(t, 503, g.get("/unsigned/", "Authorization", goodToken).status)
 	g.awaitLog("unsigned.zip")
+}
+
+// TestBundleServerThatHangs is a start while the bundle server accepts
+// connections and answers nothing.
+func TestBundleServerThatHangs(t *testing.T) {
+	s := newSite(t)
+	s.bundle("b.zip", object{"pre": hooks("AddMark")}, map[string]string{"middleware.py": `
+from tyk.decorators import *
+
+@Hook
+def AddMark(request, session, spec):
+    request.add_header('X-Mark', 'here')
+    return request, session
+`})
+	s.api("b", echo(t), object{"custom_middleware_bundle": "b.zip"})
+	first := s.start()
+	require.Equal(t, "here", first.get("/b/").echoed(t).Header.Get("X-Mark"))
+	require.NoError(t, first.stop())
+
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(hanging.Close)
+	s.conf["bundle_base_url"] = hanging.URL + "/"
+	second := s.start()
+	require.Equal(t, "here", second.get("/b/").echoed(t).Header.Get("X-Mark"))
+	status := second.get("/tyk/apis", "X-Tyk-Authorization", "test-secret").body
+	require.Contains(t, status, "no complete answer within 5s")
+	require.NoError(t, second.stop(), "the download that goes on does not hold up the stop")
 }
