@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import threading
 import time
@@ -8,7 +9,9 @@ import traceback
 import pytest
 
 from coprocess_object_pb2 import Object
+from tyk import _interrupt, _runtime
 from tyk._errors import HookTimeout
+from tyk._loop import LoopThread
 
 HEADER = "import asyncio\nfrom gateway import TykGateway as tyk\n"
 
@@ -266,3 +269,171 @@ def OnEvent(event, spec):
     assert bundle.call().request.set_headers["A"] == "1"
     bundle.event("OnEvent", '{"message": "noted"}')
     assert host.messages == [("info", "noted")]
+
+
+def timed_out(bundle, hook, limit=0.2):
+    """Call a hook with a time limit, and return how it ended."""
+    ended = []
+
+    def work():
+        try:
+            ended.append(bundle.call(hook))
+        except BaseException as error:
+            ended.append(type(error).__name__)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        raise_in(thread, HookTimeout)
+        thread.join(20)
+    assert not thread.is_alive()
+    return ended[0]
+
+
+GOOD = """
+@Hook
+async def Good(request, session, spec):
+    await asyncio.sleep(0)
+    request.add_header("A", "1")
+"""
+
+
+@pytest.fixture
+def loop_thread(monkeypatch):
+    """Give the test a loop of its own: a fault in it must not end the others."""
+    loop = LoopThread()
+    monkeypatch.setattr(_runtime._runtime, "_loop", loop)
+    yield loop
+    assert loop.stop(20)
+
+
+def test_a_hook_that_stops_the_loop_stops_it_for_nobody(load, host, loop_thread):
+    bundle = load(
+        HEADER
+        + GOOD
+        + """
+@Hook
+async def Stop(request, session, spec):
+    asyncio.get_running_loop().stop()
+"""
+    )
+    for _ in range(3):
+        bundle.call("Stop")
+        assert bundle.call("Good").request.set_headers["A"] == "1"
+    assert ("error", "a plugin stopped the event loop, which all plugins share; it goes on") in host.messages
+
+
+@pytest.mark.parametrize(
+    "blocking",
+    [
+        "spin()",
+        "await asyncio.gather(spin_too(), spin_too())",
+        "await asyncio.wait_for(spin_too(), 60)",
+    ],
+)
+def test_a_hook_that_blocks_the_loop_is_interrupted(load, host, loop_thread, blocking):
+    bundle = load(
+        HEADER
+        + GOOD
+        + f"""
+def spin():
+    while True:
+        pass
+async def spin_too():
+    spin()
+@Hook
+async def Block(request, session, spec):
+    {blocking}
+"""
+    )
+    assert timed_out(bundle, "Block") == "HookTimeout"
+    result = timed_out(bundle, "Good", 20)
+    assert result.request.set_headers["A"] == "1"
+    (level, message), *_ = host.messages
+    assert level == "error"
+    assert message.startswith("interrupted what blocks the event loop\n")
+    assert "in spin\n" in message
+
+
+def test_a_hook_that_is_in_time_is_not_interrupted_for_another(load, host, loop_thread):
+    bundle = load(
+        HEADER
+        + """
+import threading, time
+entered = threading.Event()
+@Hook
+async def Busy(request, session, spec):
+    entered.set()
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        pass
+    request.add_header("A", "1")
+@Hook
+async def Waits(request, session, spec):
+    await asyncio.sleep(60)
+@Hook
+def Entered(request, session, spec):
+    assert entered.wait(20)
+"""
+    )
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(bundle.call("Busy")))
+    thread.start()
+    bundle.call("Entered")
+    assert timed_out(bundle, "Waits") == "HookTimeout"
+    thread.join(20)
+    assert ended[0].request.set_headers["A"] == "1"
+    assert host.lines == []
+
+
+def test_code_that_holds_a_lock_is_not_interrupted():
+    entered, go = threading.Event(), threading.Event()
+
+    def work():
+        entered.set()
+        go.wait(20)  # its innermost frame is in threading.py
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert entered.wait(20)
+    assert not _interrupt._may_be_interrupted(thread.ident)
+    assert _interrupt._may_be_interrupted(threading.get_ident())
+    go.set()
+    thread.join(20)
+
+
+def test_a_loop_whose_thread_did_not_start_is_started_by_the_next_call(load, host, loop_thread, monkeypatch):
+    bundle = load(HEADER + GOOD)
+
+    def fail(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start"):
+            bundle.call("Good")
+    assert bundle.call("Good").request.set_headers["A"] == "1"
+
+
+def test_a_loop_that_a_hook_breaks_is_replaced(load, host, loop_thread):
+    bundle = load(
+        HEADER
+        + GOOD
+        + """
+@Hook
+async def Break(request, session, spec):
+    selector = asyncio.get_running_loop()._selector
+    def broken(timeout):
+        selector.select = select
+        raise OSError("bad file descriptor")
+    select, selector.select = selector.select, broken
+    await asyncio.sleep(60)
+"""
+    )
+    with pytest.raises(asyncio.CancelledError):
+        bundle.call("Break")
+    assert bundle.call("Good").request.set_headers["A"] == "1"
+    (level, message), *_ = host.messages
+    assert level == "error"
+    assert message.startswith("the event loop of plugins broke")

@@ -6,6 +6,7 @@ The stand-in lets authors import and test plugins with plain pytest.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from typing import Protocol, Union
@@ -34,7 +35,7 @@ class Host(Protocol):
 
 
 class StandIn:
-    """A host in memory that logs to stderr."""
+    """A host in memory that logs to ``sys.stderr``."""
 
     def __init__(self) -> None:
         self._data: dict[bytes, tuple[bytes, float]] = {}
@@ -43,9 +44,11 @@ class StandIn:
         self, level: bytes, message: bytes, request_id: bytes, api_id: bytes, bundle: bytes, hook: bytes, /
     ) -> None:
         where = b"/".join(part for part in (bundle, hook) if part)
-        line = b": ".join(part for part in (level, where, message) if part)
+        self._write(b": ".join(part for part in (level, where, message) if part) + b"\n")
+
+    def _write(self, line: bytes) -> None:
         if sys.stderr is not None:
-            sys.stderr.write(line.decode("utf-8", "replace") + "\n")
+            sys.stderr.write(line.decode("utf-8", "replace"))
 
     def store_data(self, key: bytes, value: bytes, ttl: int, /) -> None:
         self._data[key] = (value, time.monotonic() + ttl if ttl > 0 else float("inf"))
@@ -59,6 +62,18 @@ class StandIn:
 
     def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, /) -> None:
         self.log(b"info", b"event " + name + b": " + payload, b"", api_id, b"", b"")
+
+
+class ForkedHost(StandIn):
+    """The host of a forked child, which has no gateway: only its stderr.
+
+    The gateway's threads are not in the child: a call of it would never
+    return.
+    """
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[os.write(2, line) :]
 
 
 def _find() -> Host:

@@ -71,8 +71,14 @@ class _BundleFinder:
     def remove(self, space: Namespace) -> None:
         self._spaces.pop(space.package, None)
 
+    def after_fork(self) -> None:
+        """Forget, in a forked child, the threads that are not in it."""
+        caller = ORIGIN.get().space
+        for space in [*self._spaces.values(), *([] if caller is None else [caller])]:
+            space.after_fork()
 
-_finder = _BundleFinder()
+
+FINDER = _BundleFinder()
 
 
 class Namespace:
@@ -170,10 +176,10 @@ class Namespace:
             root.__dict__["__builtins__"] = self.builtins
             modules = {self.package: root}
         sys.modules.update(modules)
-        _finder.add(self)
+        FINDER.add(self)
 
     def _detach(self) -> None:
-        _finder.remove(self)
+        FINDER.remove(self)
         for top in self._aliased:
             release(top, self._prefix)
         package, prefix = self.package, self._prefix

@@ -73,6 +73,10 @@ class LogStream(io.TextIOBase):
     def close(self) -> None:
         """Stay open: there is nothing to free, and others still print."""
 
+    def forget(self) -> None:
+        """Drop unfinished lines of threads; a forked child has the parent's."""
+        self._threads = threading.local()
+
     def _pieces(self) -> dict[tuple[str, int], str]:
         origin = ORIGIN.get()
         if origin is not UNKNOWN:

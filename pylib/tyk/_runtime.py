@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import platform
 import sys
 import threading
@@ -16,10 +17,11 @@ import google.protobuf
 from google.protobuf.internal import api_implementation
 
 from coprocess_object_pb2 import Object
-from tyk import _output
+from tyk import _host, _output
 from tyk._bundle import Bundle
 from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
+from tyk._imports import FINDER
 from tyk._loop import LoopThread, wait_for_threads
 from tyk._origin import ORIGIN, Origin
 from tyk.event import Event
@@ -55,6 +57,17 @@ class _Runtime:
         """Send output to the log. Once, on the interpreter's main thread."""
         if self._started.acquire(False):
             _output.redirect()
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """Cut a forked child off from the gateway, none of which is in it."""
+        _host.BOUND.host = _host.ForkedHost()
+        ORIGIN.get().pieces.clear()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, _output.LogStream):
+                stream.forget()
+        FINDER.after_fork()
+        self._loop.after_fork()
 
     def load(
         self, name: str, directory: str, entry: str, hooks: Sequence[str], events: Sequence[str], path: Sequence[str]
