@@ -77,10 +77,11 @@ fuzz: ## Each fuzz target for FUZZTIME
 
 # Leaks are not looked for: an interpreter keeps much of its memory to the
 # process's end. CPython's own allocator would hide overruns, hence malloc.
+# A small quarantine of freed memory, so that tests can watch the process's size.
 # Only packages with C; -asan changes nothing for the others.
 .PHONY: asan
 asan: .venv ## Tests of the C parts with the address sanitizer
-	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 PYTHONMALLOC=malloc \
 		go test -asan -timeout $(TEST_TIMEOUT) $(TESTFLAGS) . ./bridge/...
 
 .PHONY: cgocheck
