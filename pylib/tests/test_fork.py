@@ -131,7 +131,7 @@ def test_a_child_of_a_coroutine_ends_with_it(tmp_path, end):
         if not child:
             {end}
         await task
-        ended(child)
+        assert os.waitpid(child, 0)[1] >> 8 == 70
     """
     assert run(tmp_path, hook, "call('MyHook'); call('Coroutine')") == ["other"]
 

@@ -22,6 +22,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.01, 0.1
 _BLOCKED = 0.1
 # and a task that no call waits for is interrupted after as many times that.
 _PATIENCE = 5
+# What a forked child that comes back ends with; the bridge has the same.
+_FORKED_STATUS = 70
 
 
 class _Call:
@@ -202,7 +204,7 @@ class LoopThread:
             while usable and not self._stopping:
                 usable, problem = _run(loop)
                 if os.getpid() != process:
-                    os._exit(0)
+                    os._exit(_FORKED_STATUS)
                 if not self._stopping:
                     _host.log("error", problem)
         finally:
