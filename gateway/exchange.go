@@ -13,9 +13,20 @@ import (
 	"github.com/krait-gateway/krait/telemetry"
 )
 
-// bufferLimit bounds, in bytes, the bodies that are buffered for hooks when
-// the configuration sets no max_request_body_size.
-const bufferLimit = 64 << 20
+const (
+	// requestLimit bounds, in bytes, a request body that is buffered for hooks
+	// when the configuration sets no max_request_body_size.
+	requestLimit = 16 << 20
+	// responseLimit bounds, in bytes, a response body that is buffered for
+	// response hooks.
+	responseLimit = 64 << 20
+	// defaultBodyBudget bounds, in bytes, all bodies that are buffered at a
+	// time. A body takes several times its size on its way through a plugin
+	// (as text, as a message, in Python), hence not more.
+	defaultBodyBudget = 256 << 20
+	// bodyBudgetWait is how long a body waits for room.
+	bodyBudgetWait = 500 * time.Millisecond
+)
 
 // exchange is one request on its way through the gateway. It belongs to the
 // goroutine that serves the request.
@@ -62,6 +73,7 @@ func (g *Gateway) newExchange(s *snapshot, w *responseWriter, r *http.Request, i
 
 // serve takes x through the chain of a, and of the APIs that hooks route it to.
 func (x *exchange) serve(a *api) {
+	defer x.end()
 	for a != nil {
 		x.api = a
 		x.log = a.log.With(telemetry.KeyRequestID, x.requestID)
@@ -73,6 +85,13 @@ func (x *exchange) serve(a *api) {
 			answer.write(x.w, x.r, x.requestID)
 			return
 		}
+	}
+}
+
+// end gives back what x holds.
+func (x *exchange) end() {
+	if x.body != nil {
+		x.body.Release()
 	}
 }
 
@@ -104,9 +123,10 @@ func (x *exchange) openBody(c *chain) *reply {
 	if c.hasHooks() {
 		limit := c.bodyLimit
 		if limit <= 0 {
-			limit = bufferLimit
+			limit = requestLimit
 		}
 		x.body = hook.NewBody(limit)
+		x.body.SetBudget(x.gateway.bodies)
 		return nil
 	}
 	if x.r.Body == nil || x.r.Body == http.NoBody {

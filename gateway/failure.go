@@ -43,6 +43,10 @@ func failureRules() []failureRule {
 			reply: reply{code: http.StatusRequestEntityTooLarge, message: msgBodyTooLarge},
 		},
 		{
+			applies: isA[*hook.BudgetError],
+			reply:   reply{code: http.StatusServiceUnavailable, message: msgBusy, retryAfter: retryAfterBusy},
+		},
+		{
 			applies: isA[*hook.ResponseBodyError],
 			reply:   reply{code: http.StatusBadGateway, message: msgProxy},
 		},

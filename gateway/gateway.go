@@ -16,6 +16,7 @@ import (
 	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/hook"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/telemetry"
 )
@@ -73,6 +74,10 @@ type Config struct {
 	// Drain bounds how long Serve waits for requests when it stops; 0 means
 	// 30 s.
 	Drain time.Duration
+	// BodyBudget bounds, in bytes, what all bodies that are buffered for hooks
+	// take together; requests beyond it are answered with 503. 0 means 256
+	// MiB, or more when max_request_body_size would not fit.
+	BodyBudget int64
 }
 
 // Validate reports what is missing, all of it together.
@@ -102,6 +107,7 @@ type Gateway struct {
 	loadWait time.Duration
 	drain    time.Duration
 	buffers  *bufferPool
+	bodies   *hook.Budget
 	health   health
 	active   activity
 	healthAt string // path of the health endpoint
@@ -137,6 +143,10 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	if g.drain <= 0 {
 		g.drain = defaultDrain
 	}
+	if c.BodyBudget <= 0 {
+		c.BodyBudget = max(defaultBodyBudget, c.Config.HTTPServerOptions.MaxRequestBodySize+responseLimit)
+	}
+	g.bodies = hook.NewBudget(c.BodyBudget, bodyBudgetWait)
 	if g.events == nil {
 		g.events = noEvents{}
 	}

@@ -181,6 +181,7 @@ type setup struct {
 	drain    time.Duration
 	loadWait time.Duration
 	noDriver bool
+	budget   int64
 }
 
 // fixture is a running gateway.
@@ -222,7 +223,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
 		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: s.bundles, Store: mem,
-		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait,
+		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

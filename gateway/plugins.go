@@ -229,7 +229,7 @@ func (p *pluginSet) hooks(def *apidef.API, kind coprocesspb.HookType,
 			}
 			out = append(out, &hook.Hook{
 				Type: kind, Name: d.Name, RawBodyOnly: d.RawBodyOnly, API: spec, Bundle: u.bundle,
-				Dispatcher: u.plugin, ResponseLimit: bufferLimit,
+				Dispatcher: u.plugin, ResponseLimit: responseLimit,
 			})
 		}
 	}

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// firstRead bounds how much memory is taken on the word of a Content-Length
-// alone, in bytes.
-const firstRead = 1 << 20
+const (
+	// firstRead bounds how much memory is taken on the word of a
+	// Content-Length alone, in bytes. More is taken as bytes arrive, so that
+	// announcing much does not use up the Budget.
+	firstRead = 1 << 20
+	// smallRead is what a body of unknown length begins with, in bytes.
+	smallRead = 4 << 10
+)
 
 // BodyTooLargeError says that a request body is longer than the limit; the
 // reply is 413.
@@ -51,11 +57,28 @@ type Body struct {
 	err    error
 	data   []byte
 	text   *string // data as text, "" when it is not UTF-8; nil: not known yet
+	// room and responseRoom are what the request's and the response's body
+	// hold of the budget.
+	room, responseRoom reservation
 }
 
 // NewBody returns a Body that accepts up to limit bytes; a limit of 0 or less
 // accepts any length. Nothing is read before Load.
 func NewBody(limit int64) *Body { return &Body{limit: limit} }
+
+// SetBudget makes this body, and a response body that is buffered for the same
+// request, take their room from budget. It must be called before Load, and
+// Release when the request has ended.
+func (b *Body) SetBudget(budget *Budget) {
+	b.room.budget, b.responseRoom.budget = budget, budget
+}
+
+// Release gives back what is held of the budget. The bytes must not be used any
+// more.
+func (b *Body) Release() {
+	b.room.release()
+	b.responseRoom.release()
+}
 
 // Load reads the body of r at its first call and returns it; later calls
 // return the same bytes or the same error. Each call leaves r with a fresh
@@ -70,7 +93,7 @@ func NewBody(limit int64) *Body { return &Body{limit: limit} }
 // behind a chunked body (RFC 9112 section 7.1.2), so such a request stays
 // chunked, with ContentLength -1.
 //
-// The error is a *BodyTooLargeError or a *BodyReadError.
+// The error is a *BodyTooLargeError, a *BudgetError or a *BodyReadError.
 func (b *Body) Load(r *http.Request) ([]byte, error) {
 	if !b.loaded {
 		b.loaded = true
@@ -99,9 +122,12 @@ func (b *Body) read(r *http.Request) ([]byte, error) {
 	if b.limit > 0 && r.ContentLength > b.limit {
 		return nil, &BodyTooLargeError{Limit: b.limit}
 	}
-	data, tooLong, err := readLimited(r.Body, r.ContentLength, b.limit)
+	data, tooLong, err := readLimited(r.Context(), r.Body, r.ContentLength, b.limit, &b.room)
 	if tooLong {
 		return nil, &BodyTooLargeError{Limit: b.limit}
+	}
+	if _, ok := errors.AsType[*BudgetError](err); ok {
+		return nil, err
 	}
 	if err != nil {
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -163,21 +189,44 @@ func reader(data []byte) io.ReadCloser {
 }
 
 // readLimited reads src to its end, at most limit bytes when limit is greater
-// than 0. size is the announced length, or less than 0.
-func readLimited(src io.Reader, size, limit int64) (data []byte, tooLong bool, err error) {
-	if limit > 0 && limit < math.MaxInt64 {
-		src = io.LimitReader(src, limit+1)
+// than 0, and takes its memory from room. size is the announced length, or less
+// than 0.
+func readLimited(ctx context.Context, src io.Reader, size, limit int64, room *reservation) (data []byte, tooLong bool, err error) {
+	if limit <= 0 {
+		limit = math.MaxInt64
 	}
-	var buf bytes.Buffer
+	most := limit
 	if size > 0 {
-		// ReadFrom wants room for one more read to see the end.
-		buf.Grow(int(min(size, firstRead)) + bytes.MinRead)
+		most = min(size, limit)
 	}
-	_, err = buf.ReadFrom(src)
-	if limit > 0 && int64(buf.Len()) > limit {
-		return nil, true, nil
+	want := int64(smallRead)
+	if size > 0 {
+		want = firstRead
 	}
-	return buf.Bytes(), false, err
+	for {
+		if len(data) == cap(data) {
+			if int64(len(data)) > most {
+				most = limit // longer than announced
+			}
+			// One byte more shows the end, or that there is none.
+			want = min(want-1, most) + 1
+			if err := room.grow(ctx, want); err != nil {
+				return nil, false, err
+			}
+			data = append(make([]byte, 0, want), data...)
+			want = 2 * want
+		}
+		n, err := src.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case int64(len(data)) > limit:
+			return nil, true, nil
+		case errors.Is(err, io.EOF):
+			return data, false, nil
+		case err != nil:
+			return nil, false, err
+		}
+	}
 }
 
 // hasTrailer says whether a trailer field was received, not only announced.

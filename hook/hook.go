@@ -85,8 +85,8 @@ type Override struct {
 // s is the current session, which is not changed. It may be nil. Hooks of
 // type Pre and CustomKeyCheck are not shown it.
 //
-// Errors: *BodyTooLargeError and *BodyReadError from reading the request
-// body; what Dispatcher.Dispatch returned; and an error that is
+// Errors: *BodyTooLargeError, *BudgetError and *BodyReadError from reading the
+// request body; what Dispatcher.Dispatch returned; and an error that is
 // coprocess.ErrHook when the hook returned something unusable. All are wrapped
 // with the hook's name.
 func (h *Hook) Request(ctx context.Context, r *http.Request, body *Body, s *coprocesspb.SessionState) (Outcome, error) {
@@ -132,7 +132,8 @@ func (h *Hook) Request(ctx context.Context, r *http.Request, body *Body, s *copr
 // sent.
 //
 // Errors: *ResponseBodyError when the body could not be read or is too long,
-// and those of Dispatch as for Request.
+// *BudgetError when body's budget has no room for it, and those of Dispatch as
+// for Request.
 func (h *Hook) Response(ctx context.Context, r *http.Request, body *Body, resp *http.Response, s *coprocesspb.SessionState) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil
@@ -140,7 +141,11 @@ func (h *Hook) Response(ctx context.Context, r *http.Request, body *Body, resp *
 	if resp.Header == nil {
 		resp.Header = make(http.Header)
 	}
-	data, err := readResponse(resp, h.ResponseLimit)
+	room := &reservation{}
+	if body != nil {
+		room = &body.responseRoom
+	}
+	data, err := readResponse(ctx, resp, h.ResponseLimit, room)
 	if err != nil {
 		return h.fault(err)
 	}

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -52,18 +53,21 @@ func (b responseBody) asText() string {
 
 // readResponse reads and closes the body of resp, except that of an event
 // stream, which it leaves alone.
-func readResponse(resp *http.Response, limit int64) (responseBody, error) {
+func readResponse(ctx context.Context, resp *http.Response, limit int64, room *reservation) (responseBody, error) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		return responseBody{}, nil
 	}
 	if isEventStream(resp) {
 		return responseBody{stream: true}, nil
 	}
-	data, tooLong, err := readLimited(resp.Body, resp.ContentLength, limit)
+	data, tooLong, err := readLimited(ctx, resp.Body, resp.ContentLength, limit, room)
 	// The bytes are read or refused; an error of Close changes neither.
 	_ = resp.Body.Close()
 	if tooLong {
 		return responseBody{}, &ResponseBodyError{Limit: limit, Err: errResponseTooLarge}
+	}
+	if _, ok := errors.AsType[*BudgetError](err); ok {
+		return responseBody{}, err
 	}
 	if err != nil {
 		return responseBody{}, &ResponseBodyError{Err: err}
