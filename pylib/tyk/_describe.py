@@ -69,16 +69,16 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     rendered = traceback.TracebackException.from_exception(error, limit=-_MOST_FRAMES)
-    todo, seen = [rendered], {id(rendered)}
-    while todo:
-        one = todo.pop()
+    pending, seen = [rendered], {id(rendered)}
+    while pending:
+        one = pending.pop()
         frames = [frame for frame in one.stack if not _is_internal(frame.filename)]
         if frames or isinstance(error, PluginError):
             one.stack[:] = frames
         for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())):
             if other is not None and id(other) not in seen:
                 seen.add(id(other))
-                todo.append(other)
+                pending.append(other)
     text = "".join(rendered.format()).rstrip("\n")
     depth = sum(1 for _ in traceback.walk_tb(error.__traceback__))
     if depth > _MOST_FRAMES:
