@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/internal/output"
 )
 
 func TestEventsReachTheHandlersOfTheirAPIAndName(t *testing.T) {
@@ -68,7 +69,7 @@ func TestConfigureReplacesHandlers(t *testing.T) {
 
 func TestFireDropsAndCountsWhenTheQueueIsFull(t *testing.T) {
 	release, running := make(chan struct{}), make(chan struct{}, 100)
-	var log lockedBuffer
+	var log output.Buffer
 	b := newBus(t, event.Config{QueueSize: 2, Workers: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))},
 		event.Handlers{"E": {handlerFunc(func(context.Context, event.Event) error {
 			running <- struct{}{}
@@ -92,7 +93,7 @@ func TestFireDropsAndCountsWhenTheQueueIsFull(t *testing.T) {
 }
 
 func TestFailingAndPanickingHandlersHarmNobody(t *testing.T) {
-	var log lockedBuffer
+	var log output.Buffer
 	var good recorder
 	b := newBus(t, event.Config{Workers: 1, Logger: slog.New(slog.NewJSONHandler(&log, nil))}, event.Handlers{"E": {
 		handlerFunc(func(context.Context, event.Event) error { panic("boom") }),

@@ -19,6 +19,7 @@ import (
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/internal/output"
 	"github.com/krait-gateway/krait/jsonfile"
 )
 
@@ -83,7 +84,7 @@ func TestPluginHandlerSendsThePayload(t *testing.T) {
 }
 
 func TestLogHandlerWritesOneLine(t *testing.T) {
-	var log lockedBuffer
+	var log output.Buffer
 	h := only(t, event.HandlerLog, `{"prefix": "AUDIT"}`, event.Deps{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	require.NoError(t, h.Handle(t.Context(), fired))
 	var line map[string]any

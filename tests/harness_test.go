@@ -1,7 +1,6 @@
 package tests_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/krait-gateway/krait/internal/output"
 )
 
 // patience bounds every wait for a condition.
@@ -169,27 +170,9 @@ type gateway struct {
 	url     string
 	command *exec.Cmd
 	ended   chan error
-	log     *safeBuffer
+	log     *output.Buffer
 	once    sync.Once
 	exit    error
-}
-
-// safeBuffer collects a process's output while tests read it.
-type safeBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 // start runs the gateway until the test ends and awaits its health endpoint.
@@ -218,7 +201,7 @@ func (s *site) start(environment ...string) *gateway {
 func (s *site) launch(environment ...string) *gateway {
 	s.t.Helper()
 	s.writeJSON("tyk.conf", s.conf)
-	log := &safeBuffer{}
+	log := &output.Buffer{}
 	command := exec.Command(binary(s.t), "gateway", "--conf", filepath.Join(s.dir, "tyk.conf")) //nolint:noctx // stop ends it
 	command.Dir = s.dir
 	command.Env = append(os.Environ(), environment...)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/krait-gateway/krait/internal/output"
 )
 
 // requireKilledBy requires that a program ended because of the signal.
@@ -27,15 +29,15 @@ func requireKilledBy(t *testing.T, err error, signal syscall.Signal) {
 func TestStartedBundleBuildEndsOnASignal(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
-			output := &safeBuffer{}
+			prompt := &output.Buffer{}
 			command := exec.Command(binary(t), "bundle", "build") //nolint:noctx // killed below
 			command.Dir = pluginDirectory(t)
-			command.Stderr = output
+			command.Stderr = prompt
 			answer, err := command.StdinPipe() // nobody answers
 			require.NoError(t, err)
 			defer answer.Close()
 			require.NoError(t, command.Start())
-			require.Eventually(t, func() bool { return strings.Contains(output.String(), "[y/N]") },
+			require.Eventually(t, func() bool { return strings.Contains(prompt.String(), "[y/N]") },
 				patience, 5*time.Millisecond)
 			require.NoError(t, command.Process.Signal(signal))
 			ended := make(chan error, 1)

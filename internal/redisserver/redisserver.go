@@ -2,7 +2,6 @@ package redisserver
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,10 +11,11 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/krait-gateway/krait/internal/output"
 )
 
 const (
@@ -241,13 +241,13 @@ func freePort() (int, error) {
 // process is a started command with its output and its end.
 type process struct {
 	cmd    *exec.Cmd
-	output *lockedBuffer
+	output *output.Buffer
 	done   chan struct{} // closed when the process has ended; err is set then
 	err    error
 }
 
 func launch(bin string, args []string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(context.Background(), bin, args...), output: &lockedBuffer{}, done: make(chan struct{})}
+	p := &process{cmd: exec.CommandContext(context.Background(), bin, args...), output: &output.Buffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
 	if err := p.cmd.Start(); err != nil {
@@ -275,22 +275,4 @@ func (p *process) end() error {
 	}
 	<-p.done
 	return fmt.Errorf("did not end within %s after SIGTERM and was killed", endWithin)
-}
-
-// lockedBuffer keeps what a process prints while others read it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

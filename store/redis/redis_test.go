@@ -1,14 +1,12 @@
 package redis_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/krait-gateway/krait/internal/output"
 	"github.com/krait-gateway/krait/internal/redisserver"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/store/redis"
@@ -194,7 +193,7 @@ func TestOptionsReportAllFaultsTogether(t *testing.T) {
 }
 
 func TestLibraryMessagesGoToTheLoggerButDoNotFloodIt(t *testing.T) {
-	var out lockedBuffer
+	var out output.Buffer
 	redis.LogTo(slog.New(slog.NewTextHandler(&out, nil)))
 	defer redis.LogTo(slog.New(slog.DiscardHandler))
 	server := redisserver.Start(t)
@@ -205,21 +204,4 @@ func TestLibraryMessagesGoToTheLoggerButDoNotFloodIt(t *testing.T) {
 	}
 	require.Equal(t, 1, strings.Count(out.String(), "failed to dial"), out.String())
 	require.Contains(t, out.String(), "level=WARN")
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
