@@ -26,6 +26,7 @@ type api struct {
 	settled chan struct{} // closed when state is final
 	once    sync.Once     // settles
 	warned  atomic.Bool   // warnUnenforced has spoken
+	trouble sparing       // with the session store
 }
 
 // apiState is what became of loading an API. chain is nil unless the API

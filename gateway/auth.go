@@ -18,6 +18,9 @@ import (
 const (
 	// tokenMember is the member of metadata that identifies the session.
 	tokenMember = "token"
+	// makerMember is the member of a stored session's metadata that says
+	// which API's auth_check made it. Plugin code never sees it.
+	makerMember = "krait:auth_check_api"
 	// sessionTimeout bounds one access to stored sessions.
 	sessionTimeout = 3 * time.Second
 	bearerPrefix   = "Bearer "
@@ -25,6 +28,10 @@ const (
 
 // authenticate establishes x.session and x.token.
 func (c *chain) authenticate(x *exchange) *reply {
+	if c.auth.ambiguous(x.r) {
+		x.log.Info("request carries its key's header more than once, it is refused", telemetry.KeyField, c.auth.HeaderName)
+		return errorReply(http.StatusBadRequest, msgAmbiguous)
+	}
 	if c.authCheck != nil {
 		return x.authenticateByHook(c)
 	}
@@ -85,15 +92,34 @@ func (x *exchange) storeSession(c *chain) {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, session.ErrCorrupt):
 		// Nothing to preserve.
 	default:
-		x.log.Warn("cannot read the stored session, the new one is not stored",
-			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
+		if skipped, ok := x.api.trouble.allow(); ok {
+			x.log.Warn("cannot read the stored session, the new one is not stored", telemetry.KeyCount, skipped,
+				telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
+		}
 		return
 	}
 	ttl := session.Lifetime(x.session, c.lifetimes, time.Now())
-	if err := sessions.Put(ctx, x.token, x.session, ttl); err != nil {
-		x.log.Warn("cannot store the session",
+	x.session.Metadata[makerMember] = x.api.id
+	err = sessions.Put(ctx, x.token, x.session, ttl)
+	delete(x.session.Metadata, makerMember)
+	if err == nil {
+		return
+	}
+	if skipped, ok := x.api.trouble.allow(); ok {
+		x.log.Warn("cannot store the session", telemetry.KeyCount, skipped,
 			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
 	}
+}
+
+// opens reports whether s, as it is stored, is a key of the API a. A session
+// that auth_check made vouches for its caller at that hook's API; elsewhere it
+// counts only when its access rights say where.
+func opens(s *coprocesspb.SessionState, a *api) bool {
+	if s.GetOrgId() != a.orgID {
+		return false
+	}
+	maker, bound := s.GetMetadata()[makerMember]
+	return !bound || maker == a.id || len(s.GetAccessRights()) > 0
 }
 
 // authenticateByKey looks the request's key up. Without an answer of the store
@@ -107,11 +133,12 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
 	defer cancel()
 	s, err := x.gateway.sessions.Get(ctx, key)
-	if err == nil && s.GetOrgId() != x.api.orgID {
-		err = store.ErrNotFound // a key of another organisation
+	if err == nil && !opens(s, x.api) {
+		err = store.ErrNotFound // a key of others
 	}
 	switch {
 	case err == nil:
+		delete(s.GetMetadata(), makerMember)
 		x.session, x.token = s, key
 		return nil
 	case errors.Is(err, store.ErrNotFound):
@@ -125,7 +152,10 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 			telemetry.KeyTokenHash, telemetry.TokenHash(key), telemetry.KeyError, err.Error())
 		return errorReply(http.StatusForbidden, msgAccessDenied)
 	}
-	x.log.Error("cannot look up the key, the request is refused", telemetry.KeyError, err.Error())
+	if skipped, ok := x.api.trouble.allow(); ok {
+		x.log.Error("cannot look up the key, requests are refused",
+			telemetry.KeyCount, skipped, telemetry.KeyError, err.Error())
+	}
 	return &reply{code: http.StatusServiceUnavailable, message: msgBusy, retryAfter: retryAfterBusy}
 }
 
@@ -165,6 +195,12 @@ func (x *exchange) mayUse(s *coprocesspb.SessionState) bool {
 
 // authSource says where a request carries its key.
 type authSource struct{ apidef.Auth }
+
+// ambiguous reports whether r has several values of the key's header: one that
+// counts here, or that a hook is shown, and others that the upstream may take.
+func (a authSource) ambiguous(r *http.Request) bool {
+	return a.HeaderName != "" && len(r.Header.Values(a.HeaderName)) > 1
+}
 
 // credential returns the key of r without "Bearer ", or "".
 func (a authSource) credential(r *http.Request) string {

@@ -94,7 +94,7 @@ func TestBodiesTogetherAreBounded(t *testing.T) {
 				if !c.chunked {
 					return f.do("POST", "/a/", strings.Repeat("x", size), header...)
 				}
-				r, err := http.NewRequest("POST", f.url+"/a/", io.MultiReader(strings.NewReader(strings.Repeat("x", size))))
+				r, err := http.NewRequest(http.MethodPost, f.url+"/a/", io.MultiReader(strings.NewReader(strings.Repeat("x", size))))
 				require.NoError(t, err)
 				for i := 0; i < len(header); i += 2 {
 					r.Header.Set(header[i], header[i+1])

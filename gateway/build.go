@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +32,9 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 	s := newSnapshot(stop)
 	slots := semaphore.NewWeighted(parallelLoads)
 	ids := make(map[string]string)
+	surroundings := apidef.Surroundings{
+		Drivers: slices.Sorted(maps.Keys(g.drivers)), OwnPaths: g.config.OwnPaths(),
+	}
 
 	for _, loaded := range apis {
 		for _, warning := range loaded.Warnings {
@@ -54,6 +59,10 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 			continue
 		}
 		s.byID[a.id] = a
+		if err := loaded.API.Unserved(a.file, surroundings); err != nil {
+			a.refuse(err)
+			continue
+		}
 		s.loads.Go(func() {
 			if err := slots.Acquire(ctx, 1); err != nil {
 				a.refuse(err)
@@ -202,7 +211,7 @@ func authCheckOf(plugins *pluginSet, a *api, def *apidef.API) (*hook.Hook, error
 		}
 		return nil, nil
 	case len(found) == 0:
-		return nil, errors.New("enable_coprocess_auth is true, but there is no auth_check hook, or it is disabled; define custom_middleware.auth_check in the manifest")
+		return nil, apidef.ErrNoAuthCheck
 	case len(found) > 1:
 		return nil, errors.New("custom_middleware_bundle: more than one bundle has an auth_check; remove all but one")
 	}

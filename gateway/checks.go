@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"strings"
 
 	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/store"
@@ -18,12 +17,4 @@ func storeCheck(c *config.Config, s store.Store) Check {
 		Name: name, ComponentType: componentDatastore,
 		Func: func(ctx context.Context) (string, error) { return "", s.Ping(ctx) },
 	}
-}
-
-// healthPath is where the health endpoint is.
-func healthPath(name string) string {
-	if name = strings.Trim(name, "/"); name == "" {
-		name = defaultHealthName
-	}
-	return "/" + name
 }

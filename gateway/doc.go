@@ -34,6 +34,14 @@
 // and no other header is added; failures are 500, or 504 after
 // proxy_default_timeout.
 //
+// # What clients cannot do
+//
+// Fields that concern the client's connection, those that its Connection field
+// names, and trailers are removed before the first hook, so that a client cannot
+// undo what a hook sets; a connection is upgraded to a websocket only. Bodies
+// that are buffered for hooks are bounded, each and together, and a body that
+// stops arriving is given up.
+//
 // # Concurrency
 //
 // All methods of [Gateway] and [Host] are safe for concurrent use. The APIs

@@ -1,10 +1,14 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	coprocess "github.com/krait-gateway/krait"
@@ -43,7 +47,7 @@ type exchange struct {
 	// body buffers the request body, nil when the API has no hooks; then
 	// stream is what the upstream reads.
 	body   *hook.Body
-	stream *trackedBody
+	stream *clientBody
 	// session is nil for keyless APIs and until authentication.
 	session *coprocesspb.SessionState
 	// token identifies the session, for events.
@@ -67,6 +71,12 @@ func (g *Gateway) newExchange(s *snapshot, w *responseWriter, r *http.Request, i
 	own := r.WithContext(coprocess.WithRequestID(r.Context(), id))
 	own.Header = r.Header.Clone()
 	own.URL = stripOrigin(r.URL)
+	// Trailers come after the hooks have run, and a streamed request cannot
+	// pass them on: they are dropped (RFC 9110 section 6.5.1 allows it).
+	own.Trailer = nil
+	if w.body != nil {
+		own.Body = w.body
+	}
 	keepEndToEnd(own.Header, g.config.HTTPServerOptions.EnableWebSockets)
 	return &exchange{gateway: g, snapshot: s, requestID: id, w: w, r: own, log: g.log}
 }
@@ -129,27 +139,22 @@ func (x *exchange) openBody(c *chain) *reply {
 		x.body.SetBudget(x.gateway.bodies)
 		return nil
 	}
-	if x.r.Body == nil || x.r.Body == http.NoBody {
-		return nil
+	if x.stream = x.w.body; x.stream != nil && c.bodyLimit > 0 {
+		x.stream.ReadCloser = http.MaxBytesReader(x.w.ResponseWriter, x.stream.ReadCloser, c.bodyLimit)
 	}
-	if c.bodyLimit > 0 {
-		x.r.Body = http.MaxBytesReader(x.w.ResponseWriter, x.r.Body, c.bodyLimit)
-	}
-	x.stream = &trackedBody{ReadCloser: x.r.Body}
-	x.r.Body = x.stream
 	return nil
 }
 
 // bodyError returns why the body that streams could not be read.
 func (x *exchange) bodyError() error {
-	if x.stream == nil {
-		return nil
-	}
 	return x.stream.failure()
 }
 
-// clientGone reports whether nobody waits for the answer any more.
-func (x *exchange) clientGone() bool { return x.r.Context().Err() != nil }
+// clientGone reports whether nobody waits for the answer any more. net/http
+// cancels the context of a client that is merely too slow as well.
+func (x *exchange) clientGone() bool {
+	return x.r.Context().Err() != nil && !errors.Is(x.w.body.failure(), os.ErrDeadlineExceeded)
+}
 
 // responseWriter records what was sent, for the access log.
 type responseWriter struct {
@@ -157,6 +162,7 @@ type responseWriter struct {
 	status int
 	size   int64
 	began  time.Time
+	body   *clientBody // of the request, nil when it has none
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -177,5 +183,15 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap lets http.ResponseController reach flushing and hijacking.
+// Hijack implements http.Hijacker. Connections are taken over for an upgrade
+// only, whose answer does not pass through WriteHeader.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil && w.status == 0 {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
+}
+
+// Unwrap lets http.ResponseController reach flushing and deadlines.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

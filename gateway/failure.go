@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/coprocesspb"
@@ -34,7 +35,7 @@ type failureRule struct {
 	clientFault bool
 }
 
-// failureRules is the one table of contract section 3, "Failures". The first
+// failureRules makes the one table of contract section 3, "Failures". The first
 // rule that applies decides.
 func failureRules() []failureRule {
 	return []failureRule{
@@ -49,6 +50,10 @@ func failureRules() []failureRule {
 		{
 			applies: isA[*hook.ResponseBodyError],
 			reply:   reply{code: http.StatusBadGateway, message: msgProxy},
+		},
+		{
+			applies: isBodyTimeout, clientFault: true,
+			reply: reply{code: http.StatusRequestTimeout, message: msgBodyTimeout},
 		},
 		{
 			applies: isA[*hook.BodyReadError], clientFault: true,
@@ -93,6 +98,10 @@ func isA[T error](f *hookFailure) bool {
 	return ok
 }
 
+func isBodyTimeout(f *hookFailure) bool {
+	return isA[*hook.BodyReadError](f) && errors.Is(f.err, os.ErrDeadlineExceeded)
+}
+
 func ofAuthCheck(f *hookFailure) bool {
 	return f.hook.Type == coprocesspb.HookType_CustomKeyCheck
 }
@@ -104,7 +113,7 @@ func (x *exchange) hookReply(f *hookFailure) *reply {
 		x.log.Debug("client closed the request while a hook was running", telemetry.KeyHook, f.hook.Name)
 		return &reply{dropped: true}
 	}
-	for _, rule := range failureRules() {
+	for _, rule := range x.gateway.failures {
 		if !rule.applies(f) {
 			continue
 		}

@@ -78,6 +78,10 @@ type Config struct {
 	// take together; requests beyond it are answered with 503. 0 means 256
 	// MiB, or more when max_request_body_size would not fit.
 	BodyBudget int64
+	// BodyIdle bounds how long a request body may go without a byte arriving
+	// while it is read; 0 means 60 s. It does not count when read_timeout is
+	// configured, which bounds whole requests.
+	BodyIdle time.Duration
 }
 
 // Validate reports what is missing, all of it together.
@@ -108,6 +112,8 @@ type Gateway struct {
 	drain    time.Duration
 	buffers  *bufferPool
 	bodies   *hook.Budget
+	bodyIdle time.Duration // 0: no limit
+	failures []failureRule
 	health   health
 	active   activity
 	healthAt string // path of the health endpoint
@@ -132,7 +138,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		config: c.Config, drivers: c.Drivers, bundles: c.Bundles, sessions: c.Sessions,
 		events: c.Events, log: c.Logger, version: c.Version, drain: c.Drain,
 		webhooks: event.NewHTTPClient(event.DefaultHandlerTimeout),
-		buffers:  newBufferPool(), healthAt: healthPath(c.Config.HealthCheckEndpointName),
+		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.OwnPaths()[0],
 	}
 	if g.version == "" {
 		g.version = unknownVersion
@@ -145,6 +151,11 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	}
 	if c.BodyBudget <= 0 {
 		c.BodyBudget = max(defaultBodyBudget, c.Config.HTTPServerOptions.MaxRequestBodySize+responseLimit)
+	}
+	if c.Config.HTTPServerOptions.ReadTimeout == 0 {
+		if g.bodyIdle = c.BodyIdle; g.bodyIdle <= 0 {
+			g.bodyIdle = defaultBodyIdle
+		}
 	}
 	g.bodies = hook.NewBudget(c.BodyBudget, bodyBudgetWait)
 	if g.events == nil {

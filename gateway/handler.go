@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/telemetry"
 )
 
@@ -19,7 +20,7 @@ import (
 func (g *Gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	g.active.begin()
 	defer g.active.end()
-	w := &responseWriter{ResponseWriter: rw, began: time.Now()}
+	w := &responseWriter{ResponseWriter: rw, began: time.Now(), body: newClientBody(rw, r, g.bodyIdle)}
 	id := requestIDOf(r)
 	defer g.finish(w, r, id)
 
@@ -27,7 +28,7 @@ func (g *Gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case g.healthAt:
 		g.serveOwn(w, r, id, g.serveHealth)
 		return
-	case statusPath:
+	case config.StatusPath:
 		g.serveOwn(w, r, id, g.serveStatus)
 		return
 	}
@@ -85,6 +86,7 @@ func (g *Gateway) serveOwn(w *responseWriter, r *http.Request, id string, serve 
 // finish recovers from a panic and writes the access log.
 func (g *Gateway) finish(w *responseWriter, r *http.Request, id string) {
 	fault := recover()
+	w.body.end()
 	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		// The response was cut short on purpose: net/http has to close the
 		// connection, so that the client notices.

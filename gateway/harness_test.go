@@ -182,6 +182,7 @@ type setup struct {
 	loadWait time.Duration
 	noDriver bool
 	budget   int64
+	bodyIdle time.Duration
 }
 
 // fixture is a running gateway.
@@ -223,7 +224,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
 		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: s.bundles, Store: mem,
-		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget,
+		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

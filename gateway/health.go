@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/krait-gateway/krait/config"
 )
 
 // Health statuses, as the reference and draft-inadarei-api-health-check name
@@ -26,7 +28,6 @@ const (
 	healthDescription  = "krait gateway"
 	componentDatastore = "datastore"
 	componentSystem    = "system"
-	defaultHealthName  = "hello"
 	unknownVersion     = "unknown"
 )
 
@@ -90,7 +91,7 @@ func (g *Gateway) Health(ctx context.Context) Health {
 	}
 	if refused > 0 {
 		// Which ones and why is for operators only; anybody can ask here.
-		h.Output = fmt.Sprintf("%d APIs are refused, see the log or %s", refused, statusPath)
+		h.Output = fmt.Sprintf("%d APIs are refused, see the log or %s", refused, config.StatusPath)
 	}
 	switch {
 	case failing > 0 && failing == len(h.Details):

@@ -41,10 +41,6 @@ func (x *exchange) loop() (*reply, *api) {
 	if inner.Path == "" {
 		inner.Path = "/"
 	}
-	if hasDotSegment(inner.Path) {
-		x.log.Error("a hook left dot segments in the path of a tyk:// url", telemetry.KeyTarget, name)
-		return errorReply(http.StatusInternalServerError, msgLoopTarget), nil
-	}
 	x.r.URL = &inner
 	return nil, next
 }

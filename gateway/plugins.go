@@ -55,10 +55,7 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 		return nil, errors.New("custom_middleware_bundle is set, but bundles are not available; set enable_bundle_downloader in tyk.conf")
 	}
 	bundles := make([]*bundle.Bundle, 0, len(def.Bundles))
-	for i, name := range def.Bundles {
-		if slices.Contains(def.Bundles[:i], name) {
-			return nil, fmt.Errorf("custom_middleware_bundle: bundle %q is listed twice; list it once", name)
-		}
+	for _, name := range def.Bundles {
 		b, err := g.bundles.Fetch(ctx, name)
 		if err != nil {
 			return nil, err
@@ -102,7 +99,7 @@ func staleness(bundles []*bundle.Bundle) string {
 	var faults []string
 	for _, b := range bundles {
 		if b.Stale != nil {
-			faults = append(faults, fmt.Sprintf("an older version of bundle %q is in service: %v", b.Name, b.Stale))
+			faults = append(faults, fmt.Sprintf("the version on disk of bundle %q is in service: %v", b.Name, b.Stale))
 		}
 	}
 	return strings.Join(faults, "; ")
@@ -114,9 +111,6 @@ func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *ap
 	mw := &def.CustomMiddleware
 	if !mw.HasHooks() {
 		return &pluginSet{}, nil
-	}
-	if mw.Driver == apidef.DriverPython {
-		return nil, errors.New("custom_middleware names Python hooks, but no bundle holds their code; set custom_middleware_bundle")
 	}
 	if mw.IDExtractor.Runs() {
 		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request")
@@ -130,19 +124,11 @@ func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *ap
 	return &pluginSet{driver: mw.Driver, units: []pluginUnit{{hash: bundle.ID(""), middleware: mw, plugin: plugin}}}, nil
 }
 
-// driverHint says what to do when a driver is not loaded.
-func driverHint(driver string) string {
-	if driver == "python" {
-		return "set coprocess_options.enable_coprocess in tyk.conf; if it is set, the log says why Python did not start"
-	}
-	return "this version has the driver python only"
-}
-
 // loadPlugin loads code, once per snapshot.
 func (g *Gateway) loadPlugin(ctx context.Context, s *snapshot, driver string, code coprocess.Code) (coprocess.Plugin, error) {
 	d := g.drivers[driver]
 	if d == nil {
-		return nil, fmt.Errorf("plugin driver %q is not loaded; %s", driver, driverHint(driver))
+		return nil, apidef.MissingDriver(driver)
 	}
 	key := strings.Join(append([]string{driver, code.Name, code.Dir}, code.Events...), "\x00")
 	s.mu.Lock()

@@ -3,12 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -74,13 +74,8 @@ func (u *upstream) serve(x *exchange) *reply {
 // resolve returns where a request for in goes: the absolute URL that a hook
 // asked for, or the target with the (stripped) path and query of in.
 func (u *upstream) resolve(in *url.URL) (*url.URL, error) {
-	switch in.Scheme {
-	case "http", "https":
+	if in.Scheme != "" {
 		to := *in
-		return &to, nil
-	case "ws", "wss":
-		to := *in
-		to.Scheme = map[string]string{"ws": "http", "wss": "https"}[in.Scheme]
 		return &to, nil
 	}
 	sub := escapedPath(in.EscapedPath())
@@ -130,7 +125,14 @@ func modifyResponse(resp *http.Response) error {
 		resp.Header.Del("Content-Length")
 	}
 	x := exchangeOf(resp.Request.Context())
-	return x.runResponseHooks(resp)
+	if err := x.runResponseHooks(resp); err != nil {
+		return err
+	}
+	// The id that the logs have, unless the upstream has one of its own.
+	if len(resp.Header.Values(headerRequestID)) == 0 {
+		resp.Header.Set(headerRequestID, x.requestID)
+	}
+	return nil
 }
 
 // proxyError answers for a request that got no usable response.
@@ -156,6 +158,9 @@ func (x *exchange) proxyFailure(err error) *reply {
 			return errorReply(http.StatusRequestEntityTooLarge, msgBodyTooLarge)
 		}
 		x.log.Debug("request body cannot be read", telemetry.KeyError, readErr.Error())
+		if errors.Is(readErr, os.ErrDeadlineExceeded) {
+			return errorReply(http.StatusRequestTimeout, msgBodyTimeout)
+		}
 		return errorReply(http.StatusBadRequest, msgBodyRead)
 	}
 	x.log.Error("upstream request failed", telemetry.KeyURL, x.upstreamURL.Redacted(), telemetry.KeyError, err.Error())
@@ -168,31 +173,6 @@ func (x *exchange) proxyFailure(err error) *reply {
 		return errorReply(http.StatusInternalServerError, msgUpstreamLookup)
 	}
 	return errorReply(http.StatusInternalServerError, msgProxy)
-}
-
-// trackedBody remembers why reading the client's body failed, to tell a fault
-// of the client from one of the upstream.
-type trackedBody struct {
-	io.ReadCloser
-	mu  sync.Mutex
-	err error
-}
-
-func (b *trackedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	// The transport closes the body when it gives up on the upstream.
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.mu.Lock()
-		b.err = err
-		b.mu.Unlock()
-	}
-	return n, err
-}
-
-func (b *trackedBody) failure() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
 }
 
 // bufferPool lends the buffers that ReverseProxy copies bodies through.

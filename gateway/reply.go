@@ -22,6 +22,8 @@ const (
 	msgUpstreamTimeout = "Upstream service reached hard timeout."
 	msgUpstreamLookup  = "Upstream host lookup failed"
 	msgBodyRead        = "There was a problem with reading Body of the Request."
+	msgBodyTimeout     = "Request body did not arrive in time"
+	msgAmbiguous       = "Authorization field ambiguous"
 	msgLoopTarget      = "Can't detect loop target"
 	msgLoopDepth       = "Loop level too deep"
 	msgBusy            = "Service is busy, please retry"

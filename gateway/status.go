@@ -22,8 +22,6 @@ const (
 )
 
 const (
-	// statusPath is where the status endpoint is.
-	statusPath = "/tyk/apis"
 	// headerAdmin carries the secret of tyk.conf.
 	headerAdmin = "X-Tyk-Authorization"
 	msgAdmin    = "Attempted administrative access with invalid or missing key!"

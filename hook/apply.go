@@ -102,6 +102,8 @@ func (sent *sentRequest) target(u *url.URL, got *coprocesspb.MiniRequestObject) 
 // parseURL reads a URL that a hook set: an absolute path with an optional
 // query, or an absolute URL of a scheme that the gateway can route.
 func parseURL(text string) (*url.URL, error) {
+	// A fragment is not sent (RFC 9110 section 7.1).
+	text, _, _ = strings.Cut(text, "#")
 	u, err := url.ParseRequestURI(text)
 	if err != nil {
 		// url.Error repeats the URL, whose query may hold secrets.
@@ -118,6 +120,13 @@ func parseURL(text string) (*url.URL, error) {
 		}
 	default:
 		return nil, unusable("request.url: scheme %q is not supported; use http, https or tyk", u.Scheme)
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			// The upstream would resolve them to what nobody has checked;
+			// clients may not send them either.
+			return nil, unusable("request.url: the path has . or .. segments; write the path that they stand for")
+		}
 	}
 	u.RawQuery = escapeQuery(u.RawQuery)
 	return u, nil

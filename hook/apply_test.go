@@ -91,7 +91,8 @@ func TestParams(t *testing.T) {
 		"a query in url is kept":                   {url: "/new?only=this", want: "only=this"},
 		"a url without a query":                    {url: "/new", want: ""},
 		"all parameters can go":                    {url: "/new?a=1", del: []string{"a"}, want: ""},
-		"text unfit for a request line is escaped": {url: "/new?a=b c\u00e9#d", want: "a=b%20c%C3%A9%23d"},
+		"text unfit for a request line is escaped": {url: "/new?a=b c\u00e9", want: "a=b%20c%C3%A9"},
+		"a fragment is cut off":                    {url: "/new?a=b#d?e=f", want: "a=b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRequest("GET", "/?"+query, "")
@@ -113,6 +114,8 @@ func TestURLAndMethod(t *testing.T) {
 	for name, tt := range map[string]struct{ url, want string }{
 		"a path":                            {"/new/a%2Fb", "/new/a%2Fb"},
 		"a path with non-ASCII text":        {"/é", "/%C3%A9"},
+		"a fragment is cut off":             {"/new#part?q=1", "/new"},
+		"dots within segments":              {"/a..b/.c/d.", "/a..b/.c/d."},
 		"a path with two slashes is a path": {"//host/a", "//host/a"},
 		"an absolute URL":                   {"https://other:8443/a?b=c", "https://other:8443/a?b=c"},
 		"an absolute URL without a path":    {"HTTP://other", "http://other"},

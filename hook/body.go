@@ -89,9 +89,8 @@ func (b *Body) Release() {
 // the expectation is met and is not passed on (RFC 9110 section 10.1.1). A body
 // that is too long by its Content-Length is refused without reading.
 //
-// Trailers that the client sent stay in r.Trailer. HTTP/1.1 has them only
-// behind a chunked body (RFC 9112 section 7.1.2), so such a request stays
-// chunked, with ContentLength -1.
+// Trailers that the client sent are dropped (RFC 9110 section 6.5.1 allows it):
+// a hook is not shown them, so they could undo what it set.
 //
 // The error is a *BodyTooLargeError, a *BudgetError or a *BodyReadError.
 func (b *Body) Load(r *http.Request) ([]byte, error) {
@@ -151,12 +150,6 @@ func (b *Body) attach(r *http.Request) {
 	r.Header.Del("Transfer-Encoding")
 	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		r.Header.Del("Expect")
-	}
-	if hasTrailer(r.Trailer) {
-		r.ContentLength = -1
-		r.TransferEncoding = []string{"chunked"}
-		r.Header.Del("Content-Length")
-		return
 	}
 	r.Trailer = nil
 	r.TransferEncoding = nil
