@@ -62,8 +62,12 @@ func MissingDriver(driver string) error {
 
 func missingDriver(driver string) (problem, next string) {
 	problem = fmt.Sprintf("plugin driver %q is not loaded", driver)
-	if driver == DriverPython {
+	switch driver {
+	case DriverPython:
 		return problem, "set coprocess_options.enable_coprocess in tyk.conf; if it is set, the log says why Python did not start"
+	case DriverGRPC:
+		return problem, "set coprocess_options.enable_coprocess and coprocess_options.coprocess_grpc_server in tyk.conf"
+	default:
+		return problem, "use python or grpc"
 	}
-	return problem, "this version has the driver python only"
 }

@@ -25,7 +25,7 @@ func TestUnserved(t *testing.T) {
 		},
 		{
 			"gRPC hooks", "/a/", `"custom_middleware": {"driver": "grpc", "pre": [{"name": "A"}]}, `,
-			`a.json: custom_middleware.driver: plugin driver "grpc" is not loaded; this version has the driver python only`,
+			`a.json: custom_middleware.driver: plugin driver "grpc" is not loaded; set coprocess_options.enable_coprocess and coprocess_options.coprocess_grpc_server in tyk.conf`,
 		},
 		{"hooks that a bundle's replace", "/a/", `"custom_middleware_bundle": "b.zip", "custom_middleware": {"driver": "grpc", "pre": [{"name": "A"}]}, `, ""},
 		{"disabled hooks", "/a/", `"custom_middleware": {"driver": "python", "pre": [{"name": "A", "disabled": true}]}, `, ""},

@@ -106,6 +106,21 @@ type CoprocessOptions struct {
 	GRPCRecvMaxSize             int    `json:"grpc_recv_max_size" env:"GRPCRECVMAXSIZE"` // bytes, 0 is gRPC's default
 	GRPCSendMaxSize             int    `json:"grpc_send_max_size" env:"GRPCSENDMAXSIZE"` // bytes, 0 is gRPC's default
 	GRPCRoundRobinLoadBalancing bool   `json:"grpc_round_robin_load_balancing" env:"GRPCROUNDROBINLOADBALANCING"`
+
+	GRPCTLS GRPCTLS `json:"grpc_tls" envPrefix:"GRPCTLS_"`
+}
+
+// GRPCTLS configures TLS towards the plugin server.
+type GRPCTLS struct {
+	Enabled bool `json:"enabled" env:"ENABLED"`
+	// CAFile holds the authority of the server's certificate; the system's
+	// authorities when empty.
+	CAFile string `json:"ca_file" env:"CAFILE"`
+	// CertFile and KeyFile are a client certificate; optional.
+	CertFile string `json:"cert_file" env:"CERTFILE"`
+	KeyFile  string `json:"key_file" env:"KEYFILE"`
+	// InsecureSkipVerify accepts any certificate.
+	InsecureSkipVerify bool `json:"insecure_skip_verify" env:"INSECURESKIPVERIFY"`
 }
 
 // Storage configures the store for sessions and plugin data.

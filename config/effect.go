@@ -11,7 +11,7 @@ func (c *Config) withoutEffect(file string) []string {
 	}{
 		{c.Policies.PolicySource != "" || c.Policies.PolicyRecordName != "", "policies", "policies are not applied in this version"},
 		{c.HashKeys, "hash_keys", "sessions are always kept under a hash of their key"},
-		{o.GRPCServer != "", "coprocess_options.coprocess_grpc_server", "this version has the driver python only"},
+		{o.GRPCServer != "" && !o.EnableCoprocess, "coprocess_options.coprocess_grpc_server", "plugins are off; set coprocess_options.enable_coprocess"},
 		{s.MaxIdle != 0, "storage.optimisation_max_idle", "the pool keeps what storage.optimisation_max_active allows"},
 		{h.OverrideDefaults, "http_server_options.override_defaults", "each option has effect by itself"},
 		{h.SkipURLCleaning, "http_server_options.skip_url_cleaning", "paths reach the upstream as they were sent"},

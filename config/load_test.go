@@ -103,7 +103,6 @@ func TestLoadDashboardConfiguration(t *testing.T) {
 		"set it to false and put the definitions as .json files into the directory app_path")
 	require.Equal(t, []string{
 		"tyk.conf: db_app_conf_options: is not known or not supported, and without effect",
-		"tyk.conf: coprocess_options.coprocess_grpc_server: this version has the driver python only",
 	}, warnings)
 
 	workdir(t, fmt.Sprintf(phantom, false))
@@ -159,6 +158,7 @@ func TestLoadEnvironmentWinsOverFile(t *testing.T) {
 		"TYK_GW_COPROCESSOPTIONS_PYTHONPATHPREFIX=/opt/tyk-gateway",
 		"TYK_GW_COPROCESSOPTIONS_HOOKTIMEOUT=2s",
 		"TYK_GW_COPROCESSOPTIONS_COPROCESSGRPCSERVER=tcp://127.0.0.1:5555",
+		"TYK_GW_COPROCESSOPTIONS_GRPCTLS_ENABLED=true",
 		"TYK_GW_ENABLEBUNDLEDOWNLOADER=1",
 		"TYK_GW_BUNDLEBASEURL=file:///bundles/",
 		"TYK_GW_PUBLICKEYPATH=key.pem",
@@ -172,7 +172,6 @@ func TestLoadEnvironmentWinsOverFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{
 		"tyk.conf: policies: policies are not applied in this version",
-		"tyk.conf: coprocess_options.coprocess_grpc_server: this version has the driver python only",
 	}, warnings)
 	require.Equal(t, "127.0.0.1:9000", got.Address())
 	require.Equal(t, config.Secret("s=ecret"), got.Secret)
@@ -181,6 +180,7 @@ func TestLoadEnvironmentWinsOverFile(t *testing.T) {
 	require.Equal(t, 50, got.Storage.MaxActive)
 	require.Equal(t, 500, got.MaxIdleConnectionsPerHost)
 	require.Equal(t, 2*time.Second, time.Duration(got.CoprocessOptions.HookTimeout))
+	require.True(t, got.CoprocessOptions.GRPCTLS.Enabled)
 	require.Equal(t, int64(5000), got.HTTPServerOptions.MaxRequestBodySize)
 	require.Equal(t, []config.Certificate{{DomainName: "d", CertFile: "c.pem", KeyFile: "k.pem"}}, got.HTTPServerOptions.Certificates)
 	require.True(t, got.EnableBundleDownloader)

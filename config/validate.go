@@ -198,35 +198,11 @@ func (v *validator) coprocess(o *CoprocessOptions) {
 	}
 	if o.GRPCServer != "" {
 		v.grpcServer(key+"coprocess_grpc_server", o.GRPCServer)
+		v.grpcTLS(key+"grpc_tls.", &o.GRPCTLS)
 	}
 }
 
 var pythonVersion = regexp.MustCompile(`^3(\.[0-9]{1,2}(\.[0-9]{1,2})?)?$`)
-
-func (v *validator) grpcServer(key, text string) {
-	const next = "write tcp://host:port, dns:///name:port or unix:///path"
-	server, err := url.Parse(text)
-	if err != nil {
-		v.add(key, "is not a URL", next)
-		return
-	}
-	switch server.Scheme {
-	case "tcp":
-		if server.Hostname() == "" || !isPort(server.Port()) {
-			v.add(key, "has no host and port", next)
-		}
-	case "dns":
-		if strings.Trim(server.Path, "/")+server.Opaque == "" {
-			v.add(key, "has no name", next)
-		}
-	case "unix":
-		if server.Path+server.Opaque == "" {
-			v.add(key, "has no path", next)
-		}
-	default:
-		v.add(key, "is not an address of a plugin server", next)
-	}
-}
 
 // references refuses Tyk's references into key-value stores where taking them
 // for the value would be worst.

@@ -56,6 +56,8 @@ func TestLoadAcceptsWhatIsRight(t *testing.T) {
 		`{"coprocess_options": {"venv": "not used while plugins are off"}}`,
 		`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "dns:///plugins:5555"}}`,
 		`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "unix:///run/plugin.sock"}}`,
+		`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "tcp://plugin:5555", "grpc_tls": {"enabled": true, "ca_file": "cert.pem", "cert_file": "cert.pem", "key_file": "cert.key"}}}`,
+		`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "tcp://plugin:5555", "grpc_tls": {"enabled": true}}}`,
 		`{"storage": {"type": "redis"}}`,
 		`{"storage": {"type": "redis", "hosts": {"a": "6379", "b": "6380"}}}`,
 		`{"storage": {"type": "redis", "addrs": ["[::1]:6379"], "master_name": "m"}}`,
@@ -121,6 +123,15 @@ func TestLoadRefusesWhatIsWrong(t *testing.T) {
 		{`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "tcp://"}}`, []string{"coprocess_options.coprocess_grpc_server"}},
 		{`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "host:5555"}}`, []string{"coprocess_options.coprocess_grpc_server"}},
 		{`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "dns:///"}}`, []string{"coprocess_options.coprocess_grpc_server"}},
+		{`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "unix://run/plugin.sock"}}`, []string{"coprocess_options.coprocess_grpc_server"}},
+		{
+			`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "tcp://a:1", "grpc_tls": {"ca_file": "cert.pem", "insecure_skip_verify": true}}}`,
+			[]string{"coprocess_options.grpc_tls.ca_file", "coprocess_options.grpc_tls.insecure_skip_verify"},
+		},
+		{
+			`{"enable_coprocess": true, "coprocess_options": {"coprocess_grpc_server": "tcp://a:1", "grpc_tls": {"enabled": true, "ca_file": "cert.key", "cert_file": "cert.pem"}}}`,
+			[]string{"coprocess_options.grpc_tls.ca_file", "coprocess_options.grpc_tls.key_file"},
+		},
 		{`{"storage": {"type": "redis", "host": "h:1", "port": 70000, "database": -1}}`, []string{"storage.port", "storage.host", "storage.database"}},
 		{`{"storage": {"type": "redis", "addrs": ["a:1", "b"]}}`, []string{"storage.addrs[1]"}},
 		{`{"storage": {"type": "redis", "hosts": {"a": "x"}}}`, []string{"storage.hosts"}},
@@ -168,6 +179,9 @@ func TestLoadWarnings(t *testing.T) {
 		{"what is without effect", `{"enable_analytics": true, "storage": {"compress_api_definitions": true}}`, []string{
 			"tyk.conf: enable_analytics: is not known or not supported, and without effect",
 			"tyk.conf: storage.compress_api_definitions: is not known or not supported, and without effect",
+		}},
+		{"a plugin server while plugins are off", `{"coprocess_options": {"coprocess_grpc_server": "tcp://a:1"}}`, []string{
+			"tyk.conf: coprocess_options.coprocess_grpc_server: plugins are off; set coprocess_options.enable_coprocess",
 		}},
 		{"a typing mistake", `{"listen_prot": 1}`, []string{"tyk.conf: listen_prot: is not known or not supported, and without effect"}},
 	} {

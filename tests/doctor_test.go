@@ -45,7 +45,7 @@ func TestDoctor(t *testing.T) {
 		require.Error(t, err)
 		require.Contains(t, output, "good.zip: in order")
 		require.NotContains(t, output, "it ran")
-		for _, want := range []string{`bundle "other.zip": plugin driver "grpc" is not loaded; this version has the driver python only`, `"garbage.zip"`, `"absent.zip"`} {
+		for _, want := range []string{`bundle "other.zip": plugin driver "grpc" is not loaded; set coprocess_options.enable_coprocess and coprocess_options.coprocess_grpc_server in tyk.conf`, `"garbage.zip"`, `"absent.zip"`} {
 			require.Contains(t, output, want)
 		}
 		left, err := filepath.Glob(filepath.Join(s.dir, "middleware", "*"))

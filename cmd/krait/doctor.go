@@ -67,6 +67,9 @@ func (c *doctorCommand) Run(ctx context.Context) error {
 		search = pythonSearch(conf)
 		r.bundles(ctx, conf, r.definitions(conf))
 		r.storage(ctx, conf)
+		if conf.CoprocessOptions.EnableCoprocess && conf.CoprocessOptions.GRPCServer != "" {
+			r.pluginServer(ctx, conf)
+		}
 	}
 	if c.Conf == "" || conf.CoprocessOptions.EnableCoprocess {
 		r.python(ctx, search, c.Conf == "", pythonPath(conf.CoprocessOptions.PythonPathPrefix))

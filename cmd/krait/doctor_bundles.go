@@ -84,10 +84,14 @@ func (r *report) set(api *apidef.API, manifests map[string]*bundle.Manifest) {
 
 // enabledDrivers are those that the gateway would start.
 func enabledDrivers(conf *config.Config) []string {
-	if conf.CoprocessOptions.EnableCoprocess {
-		return []string{pythonDriver}
+	switch o := conf.CoprocessOptions; {
+	case !o.EnableCoprocess:
+		return nil
+	case o.GRPCServer == "":
+		return []string{apidef.DriverPython}
+	default:
+		return []string{apidef.DriverPython, apidef.DriverGRPC}
 	}
-	return nil
 }
 
 // examine returns the manifest of the bundle that the gateway would use.

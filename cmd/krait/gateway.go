@@ -25,8 +25,6 @@ const (
 	// closeTimeout limits the end of plugins, events and the interpreter,
 	// each, once requests have ended.
 	closeTimeout = 10 * time.Second
-	// pythonDriver is the driver's name in manifests.
-	pythonDriver = "python"
 	// slowBackend is the protobuf backend that takes half a millisecond for a
 	// message.
 	slowBackend = "python"
@@ -87,6 +85,13 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 	if conf.CoprocessOptions.EnableCoprocess {
 		check := startPython(ctx, conf, gateway.NewHost(store, events, logger), logger, drivers, &parts)
 		checks = append(checks, check)
+		if conf.CoprocessOptions.GRPCServer != "" {
+			check, err := startGRPC(conf, logger, drivers, &parts)
+			if err != nil {
+				return err
+			}
+			checks = append(checks, check)
+		}
 	}
 	g, err := gateway.New(ctx, gateway.Config{
 		Config:   conf,
@@ -123,10 +128,10 @@ func startPython(ctx context.Context, conf *config.Config, host coprocess.Host, 
 	})
 	if err != nil {
 		logger.Error("python is not available; APIs with Python plugins are refused", telemetry.KeyError, err)
-		return gateway.Check{Name: pythonDriver, Func: func(context.Context) (string, error) { return "", err }}
+		return gateway.Check{Name: apidef.DriverPython, Func: func(context.Context) (string, error) { return "", err }}
 	}
-	drivers[pythonDriver] = python
-	parts.add(pythonDriver, python.Stop)
+	drivers[apidef.DriverPython] = python
+	parts.add(apidef.DriverPython, python.Stop)
 	v := python.Versions()
 	logger.Info("python is ready", "python_version", v.Python, "library", v.Library, "prefix", v.Prefix,
 		"protobuf_version", v.Protobuf, "protobuf_backend", v.Backend)
@@ -135,7 +140,7 @@ func startPython(ctx context.Context, conf *config.Config, host coprocess.Host, 
 			"protobuf_version", v.Protobuf)
 	}
 	summary := fmt.Sprintf("Python %s, protobuf %s (%s)", v.Python, v.Protobuf, v.Backend)
-	return gateway.Check{Name: pythonDriver, Func: func(context.Context) (string, error) {
+	return gateway.Check{Name: apidef.DriverPython, Func: func(context.Context) (string, error) {
 		if state := python.State(); state != bridge.StateReady {
 			return summary, fmt.Errorf("%w: it is %s", coprocess.ErrNotReady, state)
 		}

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/krait-gateway/krait/config"
@@ -21,7 +17,10 @@ func openStore(conf *config.Config, logger *slog.Logger) (store.Store, error) {
 	if s.Type == config.StorageMemory {
 		return memory.New(memory.Options{Logger: logger})
 	}
-	tlsConfig, err := storageTLS(s)
+	tlsConfig, err := clientTLS{
+		section: "storage", enabled: s.UseSSL, caFile: s.CAFile, certFile: s.CertFile, keyFile: s.KeyFile,
+		insecureSkipVerify: s.SSLInsecureSkipVerify,
+	}.config()
 	if err != nil {
 		return nil, err
 	}
@@ -38,33 +37,4 @@ func openStore(conf *config.Config, logger *slog.Logger) (store.Store, error) {
 		PoolSize:         s.MaxActive,
 		DialTimeout:      time.Duration(s.Timeout) * time.Second,
 	})
-}
-
-// storageTLS returns nil when storage.use_ssl is off.
-func storageTLS(s config.Storage) (*tls.Config, error) {
-	if !s.UseSSL {
-		return nil, nil //nolint:nilnil // nil is how crypto/tls says "no TLS"
-	}
-	c := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: s.SSLInsecureSkipVerify, //nolint:gosec // the operator's setting storage.ssl_insecure_skip_verify
-	}
-	if s.CAFile != "" {
-		pem, err := os.ReadFile(s.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("storage.ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("storage.ca_file: %s holds no PEM certificate", s.CAFile)
-		}
-	}
-	if s.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("storage.cert_file, storage.key_file: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }
