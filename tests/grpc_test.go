@@ -240,3 +240,14 @@ func TestGRPCDoctor(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, text, "plugin server tcp://"+address)
 }
+
+func TestGRPCWithoutPython(t *testing.T) {
+	address, _ := (&goPlugins{seen: &output.Buffer{}}).start(t, "tcp", "127.0.0.1:0")
+	s, options := remote(t, "tcp://"+address)
+	delete(options, "venv")
+	options["python_version"] = "3.99"
+	s.api("a", echo(t), remoteHooks(object{"pre": hooks("MyPre")}))
+	g := s.start()
+	g.awaitLog("python is not available")
+	require.Equal(t, "MyPre", g.get("/a/").echoed(t).Header.Get("X-Order"))
+}
