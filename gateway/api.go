@@ -27,6 +27,8 @@ type api struct {
 	once    sync.Once     // settles
 	warned  atomic.Bool   // warnUnenforced has spoken
 	trouble sparing       // with the session store
+	// uncounted and unreadable are about limits and access rights of sessions.
+	uncounted, unreadable sparing
 }
 
 // apiState is what became of loading an API. chain is nil unless the API

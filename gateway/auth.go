@@ -77,7 +77,8 @@ func (x *exchange) authenticateByHook(c *chain) *reply {
 // storeSession keeps x.session under its token. When the store is away the
 // request goes on: the hook has established who calls, and it does so again
 // for the next request. What the store alone protects, the quota counters, is
-// then left as it is.
+// then left as it is. Requests of sessions with limits are refused all the same,
+// by checkLimits.
 func (x *exchange) storeSession(c *chain) {
 	// The session is worth keeping also when the client hangs up now.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), sessionTimeout)
@@ -160,9 +161,8 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 }
 
 // checkSession is contract section 1, step 4. The order of the checks is part
-// of the contract; limits of rate and quota belong after access rights, where
-// warnUnenforced stands.
-func (x *exchange) checkSession() *reply {
+// of the contract.
+func (x *exchange) checkSession(c *chain) *reply {
 	if err := session.Check(x.session, time.Now()); err != nil {
 		answer := errorReply(http.StatusForbidden, msgKeyInactive)
 		if errors.Is(err, session.ErrExpired) {
@@ -173,24 +173,13 @@ func (x *exchange) checkSession() *reply {
 		x.keyExpired(answer.message)
 		return answer
 	}
-	if !x.mayUse(x.session) {
-		x.log.Info("session has no rights for this API, the request is refused",
-			telemetry.KeyTokenHash, telemetry.TokenHash(x.token))
-		return errorReply(http.StatusForbidden, msgAccessDenied)
+	if message := x.denied(); message != "" {
+		x.log.Info("session has no rights for this request, it is refused",
+			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyPath, x.r.URL.Path)
+		return errorReply(http.StatusForbidden, message)
 	}
 	x.api.warnUnenforced(x.session)
-	return nil
-}
-
-// mayUse reports whether s gives access to the API. A session without any
-// access rights is not restricted, as in the reference.
-func (x *exchange) mayUse(s *coprocesspb.SessionState) bool {
-	rights := s.GetAccessRights()
-	if len(rights) == 0 {
-		return true
-	}
-	_, ok := rights[x.api.id]
-	return ok
+	return x.checkLimits(c)
 }
 
 // authSource says where a request carries its key.

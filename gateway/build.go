@@ -158,6 +158,8 @@ func (g *Gateway) newChain(a *api, def *apidef.API, plugins *pluginSet) (*chain,
 	c := &chain{
 		keyless: def.Keyless,
 		auth:    authSource{def.Auth},
+		noRate:  def.DisableRateLimit,
+		noQuota: def.DisableQuota,
 		lifetimes: session.Lifetimes{
 			API: def.SessionLifetime, Global: time.Duration(g.config.GlobalSessionLifetime) * time.Second,
 			ForceGlobal: g.config.ForceGlobalSessionLifetime,

@@ -23,6 +23,8 @@ type chain struct {
 	// bodyLimit is the longest request body that is accepted, in bytes; 0
 	// means no limit for bodies that stream.
 	bodyLimit int64
+	// noRate and noQuota are disable_rate_limit and disable_quota.
+	noRate, noQuota bool
 	// lifetimes decide how long sessions of auth_check are stored.
 	lifetimes session.Lifetimes
 }
@@ -71,10 +73,13 @@ func (c *chain) protect(x *exchange) *reply {
 		}
 		x.authenticatedBy = x.api
 	}
+	if len(c.postKeyAuth) > 0 {
+		x.showQuota(c)
+	}
 	if answer := x.runHooks(c.postKeyAuth); answer != nil {
 		return answer
 	}
-	return x.checkSession()
+	return x.checkSession(c)
 }
 
 // runHooks runs request hooks in order, until one answers the request itself

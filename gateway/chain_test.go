@@ -42,7 +42,7 @@ func (tr *trail) hook(next hookFunc) hookFunc {
 // accept is an auth_check that lets everybody in as token.
 func accept(token string, change func(*coprocesspb.SessionState)) hookFunc {
 	return func(_ context.Context, obj *coprocesspb.Object) error {
-		obj.Session = &coprocesspb.SessionState{Rate: 5, Per: 1}
+		obj.Session = &coprocesspb.SessionState{Rate: 5000, Per: 1}
 		obj.Metadata = map[string]string{"token": token, "who": "me"}
 		if change != nil {
 			change(obj.Session)
@@ -121,7 +121,7 @@ func TestChangesOfHooks(t *testing.T) {
 	require.Equal(t, "1", seen.Request.Headers["X-From-Pre"])
 	require.Equal(t, "sent", string(seen.Request.RawBody))
 	require.Equal(t, "me", seen.Metadata["who"])
-	require.Equal(t, 5.0, seen.Session.Rate)
+	require.Equal(t, 5000.0, seen.Session.Rate)
 	require.Equal(t, "org", seen.Session.OrgId)
 	last := up.got()
 	require.Equal(t, "PUT", last.method)
@@ -144,7 +144,7 @@ func TestAuthCheckStoresTheSession(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "org", s.OrgId)
 	require.Equal(t, "me", s.Metadata["who"])
-	require.Equal(t, 5.0, s.Rate)
+	require.Equal(t, 5000.0, s.Rate)
 	require.EqualValues(t, 3, s.QuotaRemaining, "quota counters are kept")
 	require.EqualValues(t, 99, s.QuotaRenews)
 }

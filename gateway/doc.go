@@ -25,7 +25,8 @@
 //
 // When the store is away, stored keys cannot be looked up and requests that
 // need one are refused with 503; requests that an auth_check hook authenticates
-// go on, without their session being stored.
+// go on, without their session being stored. Sessions with a rate or a quota are
+// refused with 503 when their requests cannot be counted.
 //
 // # Upstreams
 //

@@ -25,7 +25,8 @@ type noEvents struct{}
 func (noEvents) Fire(event.Event)               {}
 func (noEvents) Configure(map[string]event.API) {}
 
-// keyFailure is the metadata of AuthFailure and KeyExpired events. Unlike the
+// keyFailure is the metadata of AuthFailure, KeyExpired, RatelimitExceeded and
+// QuotaExceeded events. Unlike the
 // reference it carries neither the key itself nor the whole request, because
 // handlers write it to logs and send it to other servers.
 type keyFailure struct {
@@ -44,6 +45,14 @@ func (x *exchange) authFailed(key string) { x.fireKeyFailure(event.AuthFailure, 
 
 func (x *exchange) keyExpired(message string) {
 	x.fireKeyFailure(event.KeyExpired, message, x.token)
+}
+
+func (x *exchange) rateExceeded() {
+	x.fireKeyFailure(event.RatelimitExceeded, "Key Rate Limit Exceeded", x.token)
+}
+
+func (x *exchange) quotaExceeded() {
+	x.fireKeyFailure(event.QuotaExceeded, "Key Quota Limit Exceeded", x.token)
 }
 
 func (x *exchange) fireKeyFailure(name, message, key string) {

@@ -53,7 +53,9 @@ type exchange struct {
 	// token identifies the session, for events.
 	token           string
 	authenticatedBy *api
-	depth           int // of routing inside the gateway
+	counted         []countedLimits
+	quota           *quotaState // nil: the session has no quota
+	depth           int         // of routing inside the gateway
 	upstreamURL     *url.URL
 }
 

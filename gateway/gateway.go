@@ -17,6 +17,7 @@ import (
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/hook"
+	"github.com/krait-gateway/krait/limit"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/telemetry"
 )
@@ -59,6 +60,9 @@ type Config struct {
 	Store store.Store
 	// Sessions keeps sessions. Required.
 	Sessions Sessions
+	// Limits counts requests against the rates and quotas of sessions.
+	// Required.
+	Limits limit.Counter
 	// Events receives events; nil drops them.
 	Events Events
 	// Logger is required.
@@ -93,6 +97,9 @@ func (c *Config) Validate() error {
 	if c.Sessions == nil {
 		faults = append(faults, errors.New("gateway.Config: Sessions is missing"))
 	}
+	if c.Limits == nil {
+		faults = append(faults, errors.New("gateway.Config: Limits is missing"))
+	}
 	if c.Logger == nil {
 		faults = append(faults, errors.New("gateway.Config: Logger is missing"))
 	}
@@ -105,6 +112,7 @@ type Gateway struct {
 	drivers  map[string]coprocess.Driver
 	bundles  Bundles
 	sessions Sessions
+	limits   limit.Counter
 	events   Events
 	log      *slog.Logger
 	version  string
@@ -136,7 +144,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		config: c.Config, drivers: c.Drivers, bundles: c.Bundles, sessions: c.Sessions,
-		events: c.Events, log: c.Logger, version: c.Version, drain: c.Drain,
+		limits: c.Limits, events: c.Events, log: c.Logger, version: c.Version, drain: c.Drain,
 		webhooks: event.NewHTTPClient(event.DefaultHandlerTimeout),
 		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.OwnPaths()[0],
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/gateway"
+	counting "github.com/krait-gateway/krait/limit"
 	"github.com/krait-gateway/krait/session"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/store/memory"
@@ -176,6 +177,7 @@ type setup struct {
 	onLoad   func(ctx context.Context, code coprocess.Code) error
 	bundles  bundles
 	sessions gateway.Sessions
+	limits   counting.Counter
 	checks   []gateway.Check
 	events   gateway.Events
 	drain    time.Duration
@@ -214,6 +216,12 @@ func newGateway(t *testing.T, s setup) *fixture {
 	if s.sessions == nil {
 		s.sessions = session.NewStore(mem)
 	}
+	if s.limits == nil {
+		counts, err := counting.NewMemory()
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, counts.Close()) })
+		s.limits = counts
+	}
 	var events gateway.Events = f.events
 	if s.events != nil {
 		events = s.events
@@ -224,7 +232,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
 		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: s.bundles, Store: mem,
-		Sessions: s.sessions, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
+		Sessions: s.sessions, Limits: s.limits, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

@@ -128,6 +128,9 @@ func modifyResponse(resp *http.Response) error {
 	if err := x.runResponseHooks(resp); err != nil {
 		return err
 	}
+	if x.quota != nil {
+		x.quota.writeTo(resp.Header)
+	}
 	// The id that the logs have, unless the upstream has one of its own.
 	if len(resp.Header.Values(headerRequestID)) == 0 {
 		resp.Header.Set(headerRequestID, x.requestID)

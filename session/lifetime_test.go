@@ -17,18 +17,18 @@ func TestCheck(t *testing.T) {
 		state *coprocesspb.SessionState
 		want  error
 	}{
-		"expires 0 never expires":            {&coprocesspb.SessionState{}, nil},
-		"expires -1 never expires":           {&coprocesspb.SessionState{Expires: -1}, nil},
-		"future expiry is fine":              {&coprocesspb.SessionState{Expires: now.Unix() + 1}, nil},
-		"expiry right now is still fine":     {&coprocesspb.SessionState{Expires: now.Unix()}, nil},
-		"past expiry is refused":             {&coprocesspb.SessionState{Expires: now.Unix() - 1}, session.ErrExpired},
-		"tiny positive expiry is long past":  {&coprocesspb.SessionState{Expires: 1}, session.ErrExpired},
-		"far expiry does not overflow":       {&coprocesspb.SessionState{Expires: math.MaxInt64 / 2}, nil},
-		"largest expiry does not overflow":   {&coprocesspb.SessionState{Expires: math.MaxInt64}, nil},
-		"inactive is refused":                {&coprocesspb.SessionState{IsInactive: true}, session.ErrInactive},
-		"inactive goes before expired":       {&coprocesspb.SessionState{IsInactive: true, Expires: 1}, session.ErrInactive},
-		"no session is refused":              {nil, session.ErrInactive},
-		"quota and rate are not checked yet": {&coprocesspb.SessionState{QuotaMax: 1, Rate: 1}, nil},
+		"expires 0 never expires":              {&coprocesspb.SessionState{}, nil},
+		"expires -1 never expires":             {&coprocesspb.SessionState{Expires: -1}, nil},
+		"future expiry is fine":                {&coprocesspb.SessionState{Expires: now.Unix() + 1}, nil},
+		"expiry right now is still fine":       {&coprocesspb.SessionState{Expires: now.Unix()}, nil},
+		"past expiry is refused":               {&coprocesspb.SessionState{Expires: now.Unix() - 1}, session.ErrExpired},
+		"tiny positive expiry is long past":    {&coprocesspb.SessionState{Expires: 1}, session.ErrExpired},
+		"far expiry does not overflow":         {&coprocesspb.SessionState{Expires: math.MaxInt64 / 2}, nil},
+		"largest expiry does not overflow":     {&coprocesspb.SessionState{Expires: math.MaxInt64}, nil},
+		"inactive is refused":                  {&coprocesspb.SessionState{IsInactive: true}, session.ErrInactive},
+		"inactive goes before expired":         {&coprocesspb.SessionState{IsInactive: true, Expires: 1}, session.ErrInactive},
+		"no session is refused":                {nil, session.ErrInactive},
+		"quota and rate are checked elsewhere": {&coprocesspb.SessionState{QuotaMax: 1, Rate: 1}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorIs(t, session.Check(tc.state, now), tc.want)

@@ -68,6 +68,10 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		return err
 	}
 	parts.add("store", func(context.Context) error { return store.Close() })
+	limits, err := openLimits(store, &parts)
+	if err != nil {
+		return err
+	}
 	events := event.NewBus(event.Config{Logger: logger})
 	parts.add("events", events.Close)
 	bundles, err := fetcherConfig(conf, logger)
@@ -100,6 +104,7 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		Bundles:  fetcher,
 		Store:    store,
 		Sessions: session.NewStore(store),
+		Limits:   limits,
 		Events:   events,
 		Logger:   logger,
 		Checks:   checks,

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"github.com/krait-gateway/krait/config"
+	"github.com/krait-gateway/krait/limit"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/store/memory"
 	"github.com/krait-gateway/krait/store/redis"
@@ -37,4 +39,18 @@ func openStore(conf *config.Config, logger *slog.Logger) (store.Store, error) {
 		PoolSize:         s.MaxActive,
 		DialTimeout:      time.Duration(s.Timeout) * time.Second,
 	})
+}
+
+// openLimits returns what counts requests: Redis when it is the store, so that
+// all gateways count together, else this process.
+func openLimits(s store.Store, parts *closers) (limit.Counter, error) {
+	if shared, ok := s.(*redis.Store); ok {
+		return limit.NewRedis(shared.Client()), nil
+	}
+	m, err := limit.NewMemory()
+	if err != nil {
+		return nil, err
+	}
+	parts.add("limits", func(context.Context) error { return m.Close() })
+	return m, nil
 }
