@@ -28,6 +28,9 @@ const (
 	interruptInterval = time.Second
 	// retryInterval follows an attempt at a moment that was not safe.
 	retryInterval = 2 * time.Millisecond
+	// patientInterval takes its place after insistAfter: what waits for an
+	// import may do so for long.
+	patientInterval = 100 * time.Millisecond
 	// insistAfter is how long the standard library is spared.
 	insistAfter = 5 * time.Second
 )
@@ -127,6 +130,9 @@ func (k *call) interruptAt(deadline time.Time) {
 		insist := time.Since(overdue) > insistAfter
 		if C.krait_interrupt(k.c, C.bool(insist)) == C.KRAIT_NOT_NOW {
 			wait = retryInterval
+			if insist {
+				wait = patientInterval
+			}
 		}
 		if !k.running(wait) {
 			return

@@ -86,10 +86,10 @@ func (x *exchange) storeSession(c *chain) {
 	sessions := x.gateway.sessions
 	old, err := sessions.Get(ctx, x.token)
 	switch {
+	case err == nil && old.GetOrgId() != x.session.GetOrgId():
+		return // a key of another organisation is not this hook's to replace
 	case err == nil:
-		if old.GetOrgId() == x.session.GetOrgId() {
-			session.MergePreservingQuota(x.session, old)
-		}
+		session.MergePreservingQuota(x.session, old)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, session.ErrCorrupt):
 		// Nothing to preserve.
 	default:

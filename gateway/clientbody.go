@@ -22,6 +22,7 @@ type clientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	idle    time.Duration // 0: no limit
+	duplex  bool          // HTTP/2: the client may be silent while the answer streams
 
 	mu    sync.Mutex
 	err   error
@@ -34,17 +35,19 @@ func newClientBody(w http.ResponseWriter, r *http.Request, idle time.Duration) *
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	return &clientBody{ReadCloser: r.Body, control: http.NewResponseController(w), idle: idle}
+	return &clientBody{
+		ReadCloser: r.Body, control: http.NewResponseController(w), idle: idle, duplex: r.ProtoMajor >= 2,
+	}
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
-	b.allow(b.idle)
+	b.limit(true)
 	n, err := b.ReadCloser.Read(p)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		// net/http goes on to watch the connection, for which there is no
 		// limit. After a missed deadline it stays in force, so that net/http
 		// does not wait for the rest of the body before it answers.
-		b.allow(0)
+		b.limit(false)
 	}
 	// The transport closes the body when it gives up on the upstream.
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
@@ -55,14 +58,34 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// allow lets reads wait for at most d from now on; 0 is without a limit. The
-// transport may still be reading when the handler has returned, when the
+// limit bounds how long reads may wait from now on, or ends that. The transport
+// may still be reading when the handler has returned, when the
 // ResponseController must not be used any more.
-func (b *clientBody) allow(d time.Duration) {
+func (b *clientBody) limit(on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.ended {
-		b.setDeadline(d)
+	switch {
+	case b.ended:
+	case on:
+		b.setDeadline(b.idle)
+	default:
+		b.setDeadline(0)
+	}
+}
+
+// answered is called when the answer's header is written. Over HTTP/2 both
+// sides may stream from then on, and a client that listens is not idle. Over
+// HTTP/1 the limit stays: net/http reads the rest of the body before it takes
+// the next request.
+func (b *clientBody) answered() {
+	if b == nil || !b.duplex {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended && !b.overdue() {
+		b.setDeadline(0)
+		b.idle = 0
 	}
 }
 
@@ -74,8 +97,7 @@ func (b *clientBody) setDeadline(d time.Duration) {
 	if d > 0 {
 		b.until = time.Now().Add(d)
 	}
-	// What cannot have deadlines (a connection that was upgraded, a writer of
-	// a test) goes without.
+	// What cannot have deadlines (a writer of a test) goes without.
 	_ = b.control.SetReadDeadline(b.until)
 }
 

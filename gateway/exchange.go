@@ -171,6 +171,7 @@ type responseWriter struct {
 func (w *responseWriter) WriteHeader(code int) {
 	if w.status == 0 && (code >= 200 || code == http.StatusSwitchingProtocols) {
 		w.status = code
+		w.body.answered()
 	}
 	w.ResponseWriter.WriteHeader(code)
 }

@@ -110,13 +110,14 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		Checks:   checks,
 		Version:  version,
 	})
-	if ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return nil // stopped while it was starting
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	parts.add("plugins", g.Close)
+	parts.add("waiting events", events.Close) // while plugins can handle them
 	return g.Serve(ctx, listener)
 }
 
