@@ -32,6 +32,7 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 	s := newSnapshot(stop)
 	slots := semaphore.NewWeighted(parallelLoads)
 	ids := make(map[string]string)
+	var duplicates []*api
 	surroundings := apidef.Surroundings{
 		Drivers: slices.Sorted(maps.Keys(g.drivers)), OwnPaths: g.config.OwnPaths(),
 	}
@@ -48,6 +49,7 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 		switch first, twice := ids[a.id]; {
 		case twice:
 			a.refuse(fmt.Errorf("api_id %q is also the id of the API in %s; give each API its own id", a.id, first))
+			duplicates = append(duplicates, a)
 			continue
 		case !a.active:
 			a.settle(&apiState{status: APIInactive, reason: "active is false"})
@@ -72,7 +74,13 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 			g.load(ctx, s, a, loaded.API)
 		})
 	}
-	// Refused definitions come last: a usable API keeps its listen path.
+	// What is refused comes last, so that a usable API keeps its listen path;
+	// but it comes, or an API at a shorter path would take its requests.
+	for _, a := range duplicates {
+		if a.active {
+			s.router.add(a)
+		}
+	}
 	for _, loaded := range apis {
 		if loaded.API == nil {
 			g.addRefused(s, &loaded)

@@ -104,7 +104,7 @@ func TestDefinitionsThatCannotBeRead(t *testing.T) {
 	require.Equal(t, 503, f.get("/bad/x").code)
 	require.Equal(t, 404, f.get("/inactive/x").code)
 	require.Equal(t, 200, f.get("/good/x").code, "a usable API keeps its listen path")
-	require.Equal(t, 404, f.get("/again/x").code, "a second API with the same id is refused")
+	require.Equal(t, 503, f.get("/again/x").code, "a second API with the same id is refused")
 	require.Equal(t, 503, f.get("/bad").code)
 	log := f.logs.String()
 	require.Contains(t, log, "target_url")
