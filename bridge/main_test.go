@@ -53,7 +53,7 @@ func run(m *testing.M) int {
 const maxInFlight = 96
 
 // testConfig uses the project's virtual environment, or the Python that
-// KRAIT_TEST_PYTHON_HOME and KRAIT_TEST_PYTHON_PACKAGES name.
+// KRAIT_TEST_PYTHON_HOME names.
 func testConfig(h coprocess.Host) bridge.Config {
 	cfg := bridge.Config{
 		Host:        h,

@@ -114,38 +114,6 @@ func TestDriverOfAnotherGatewayParses(t *testing.T) {
 	}
 }
 
-func TestParseNames(t *testing.T) {
-	cases := map[string]struct {
-		list string
-		want []string
-		fail string
-	}{
-		"none":                   {list: " "},
-		"one":                    {list: "bundle.zip", want: []string{"bundle.zip"}},
-		"several with spaces":    {list: "a.zip, team/b.zip", want: []string{"a.zip", "team/b.zip"}},
-		"empty element":          {list: "a.zip,", fail: "empty"},
-		"twice":                  {list: "a.zip,a.zip", fail: "twice"},
-		"URL":                    {list: "http://host/a.zip", fail: "bundle_base_url"},
-		"absolute":               {list: "/a.zip", fail: "absolute"},
-		"leaves the directory":   {list: "../a.zip", fail: ".."},
-		"leaves it further down": {list: "x/../../a.zip", fail: ".."},
-		"backslashes":            {list: `..\a.zip`, fail: "backslash"},
-		"control characters":     {list: "a\r\nb", fail: "control"},
-	}
-	for name, test := range cases {
-		t.Run(name, func(t *testing.T) {
-			names, err := bundle.ParseNames(test.list)
-			if test.fail != "" {
-				require.ErrorIs(t, err, bundle.ErrName)
-				require.ErrorContains(t, err, test.fail)
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, test.want, names)
-		})
-	}
-}
-
 func TestIDIsTheMD5OfTheName(t *testing.T) {
 	require.Equal(t, md5sum(t, "bundle.zip"), bundle.ID("bundle.zip"))
 }
@@ -172,4 +140,25 @@ func TestCombine(t *testing.T) {
 	require.ErrorIs(t, err, bundle.ErrUnsupported)
 	require.ErrorContains(t, err, `"grpc"`)
 	require.ErrorContains(t, err, "has an auth_check")
+}
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"bundle.zip", "team/bundle.zip"} {
+		require.NoError(t, bundle.CheckName(name))
+	}
+	for reason, test := range map[string]struct{ name, fail string }{
+		"empty":                {"", "empty"},
+		"URL":                  {"http://host/a.zip", "bundle_base_url"},
+		"absolute":             {"/a.zip", "absolute"},
+		"leaves the directory": {"../a.zip", ".."},
+		"leaves it further on": {"x/../../a.zip", ".."},
+		"backslashes":          {`..\a.zip`, "backslash"},
+		"control characters":   {"a\r\nb", "control"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			err := bundle.CheckName(test.name)
+			require.ErrorIs(t, err, bundle.ErrName)
+			require.ErrorContains(t, err, test.fail)
+		})
+	}
 }

@@ -24,29 +24,6 @@ func ID(name string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// ParseNames splits the value of custom_middleware_bundle, which may list
-// several bundles separated by commas, and checks each name. An empty list
-// yields no names.
-func ParseNames(list string) ([]string, error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil
-	}
-	var names []string
-	seen := make(map[string]bool)
-	for part := range strings.SplitSeq(list, ",") {
-		name := strings.TrimSpace(part)
-		if err := CheckName(name); err != nil {
-			return nil, err
-		}
-		if seen[name] {
-			return nil, fmt.Errorf("bundle %q: %w", name, mark(ErrName, "it is listed twice, list it once"))
-		}
-		seen[name] = true
-		names = append(names, name)
-	}
-	return names, nil
-}
-
 // CheckName reports whether name can name a bundle: a path relative to the
 // bundle_base_url, such as "bundle.zip" or "team/bundle.zip". The error is an
 // [ErrName].
