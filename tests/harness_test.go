@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,12 +78,20 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// freePort returns a port below those that the kernel hands out for port 0:
+// else an upstream could get it before the gateway listens there.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err == nil {
+			require.NoError(t, listener.Close())
+			return port
+		}
+	}
+	require.Fail(t, "no port is free")
+	return 0
 }
 
 func (s *site) write(name, content string) {
@@ -187,11 +197,8 @@ func (s *site) start(environment ...string) *gateway {
 			return true
 		default:
 		}
-		response, err := http.Get(g.url + "/hello")
-		if err != nil {
-			return false
-		}
-		return response.Body.Close() == nil && response.StatusCode == http.StatusOK
+		r, err := g.try(http.MethodGet, "/hello", nil)
+		return err == nil && r.status == http.StatusOK && strings.Contains(r.body, "krait gateway")
 	}, patience, 20*time.Millisecond, "the gateway does not answer\n%s", g.log)
 	require.False(s.t, s.t.Failed())
 	return g
