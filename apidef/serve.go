@@ -18,9 +18,10 @@ var ErrNoAuthCheck = errors.New("enable_coprocess_auth is true, but there is no 
 type Surroundings struct {
 	// Drivers are the plugin drivers that are started.
 	Drivers []string
-	// OwnPaths are where the gateway itself answers, before any API, with and
-	// without a trailing slash; for example /hello.
-	OwnPaths []string
+	// HealthPath and AdminPath are where the gateway itself answers, before
+	// any API: at exactly the first, at and below the second. Both without a
+	// trailing slash.
+	HealthPath, AdminPath string
 }
 
 // Unserved returns why a gateway cannot serve the API although [API.Validate]
@@ -32,9 +33,13 @@ func (a *API) Unserved(file string, s Surroundings) error {
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded
 	}
-	if own := strings.TrimSuffix(path, "/"); own != "" && slices.Contains(s.OwnPaths, own) {
+	switch own := strings.TrimRight(path, "/"); {
+	case own == "":
+	case own == s.HealthPath:
 		v.add("proxy.listen_path", "is where the gateway itself answers ("+own+"), before any API",
 			"choose another; health_check_endpoint_name of tyk.conf moves the health endpoint")
+	case s.AdminPath != "" && strings.HasPrefix(own+"/", s.AdminPath+"/"):
+		v.add("proxy.listen_path", "is below "+s.AdminPath+", where the gateway itself answers, before any API", "choose another")
 	}
 	middleware := &a.CustomMiddleware
 	switch {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestUnserved(t *testing.T) {
-	around := apidef.Surroundings{Drivers: []string{"python"}, OwnPaths: []string{"/hello", "/tyk/apis"}}
+	around := apidef.Surroundings{Drivers: []string{"python"}, HealthPath: "/hello", AdminPath: "/tyk"}
 	for _, test := range []struct{ name, path, extra, want string }{
 		{"plain", "/a/", "", ""},
 		{"everything", "/", "", ""},
@@ -18,7 +18,9 @@ func TestUnserved(t *testing.T) {
 		{"health endpoint", "/hello", "", "a.json: proxy.listen_path: is where the gateway itself answers (/hello), before any API; choose another; health_check_endpoint_name of tyk.conf moves the health endpoint"},
 		{"health endpoint with slash", "/hello/", "", "(/hello)"},
 		{"health endpoint in disguise", "/%68ello/", "", "(/hello)"},
-		{"status endpoint", "/tyk/apis/", "", "(/tyk/apis)"},
+		{"the gateway's own API", "/tyk", "", "is below /tyk, where the gateway itself answers"},
+		{"below the gateway's own API", "/tyk/apis/", "", "is below /tyk"},
+		{"begins like the gateway's own API", "/tyks/", "", ""},
 		{
 			"Python hooks without a bundle", "/a/", `"custom_middleware": {"driver": "python", "pre": [{"name": "A"}]}, `,
 			"a.json: custom_middleware: names Python hooks, but no bundle holds their code; set custom_middleware_bundle",

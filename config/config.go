@@ -210,16 +210,19 @@ func (c *Config) Address() string {
 	return net.JoinHostPort(c.ListenAddress, strconv.Itoa(c.ListenPort))
 }
 
-// StatusPath is where the gateway's status endpoint is.
-const StatusPath = "/tyk/apis"
+// AdminPath is where the gateway's own API is: there and everywhere below.
+const AdminPath = "/tyk"
 
-// OwnPaths are where the gateway itself answers, before any API.
-func (c *Config) OwnPaths() []string {
+// StatusPath is the gateway's status endpoint.
+const StatusPath = AdminPath + "/apis"
+
+// HealthPath is the gateway's health endpoint.
+func (c *Config) HealthPath() string {
 	name := strings.Trim(c.HealthCheckEndpointName, "/")
 	if name == "" {
 		name = Default().HealthCheckEndpointName
 	}
-	return []string{"/" + name, StatusPath}
+	return "/" + name
 }
 
 // Addresses returns the host:port pairs of Redis, sorted when they come from

@@ -259,12 +259,12 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	require.Equal(t, "hunter2", string(got.Secret))
 }
 
-func TestOwnPaths(t *testing.T) {
+func TestHealthPath(t *testing.T) {
 	workdir(t, `{"health_check_endpoint_name": "/health/live/"}`)
 	got, _, err := config.Load("tyk.conf", nil)
 	require.NoError(t, err)
-	require.Equal(t, []string{"/health/live", "/tyk/apis"}, got.OwnPaths())
-	require.Equal(t, []string{"/hello", "/tyk/apis"}, (&config.Config{}).OwnPaths())
+	require.Equal(t, "/health/live", got.HealthPath())
+	require.Equal(t, "/hello", (&config.Config{}).HealthPath())
 	_, _, err = config.Load("tyk.conf", []string{"TYK_GW_HEALTHCHECKENDPOINTNAME=tyk/apis"})
-	require.EqualError(t, err, "environment: TYK_GW_HEALTHCHECKENDPOINTNAME: is where the status of the APIs is; write a name such as hello")
+	require.EqualError(t, err, "environment: TYK_GW_HEALTHCHECKENDPOINTNAME: is below /tyk, where the gateway's own API is; write a name such as hello")
 }

@@ -80,8 +80,8 @@ func (v *validator) server(c *Config) {
 	if strings.ContainsAny(c.HealthCheckEndpointName, " ?#{}*\t\r\n") {
 		v.add("health_check_endpoint_name", "is not a path", "write a name such as hello")
 	}
-	if strings.Trim(c.HealthCheckEndpointName, "/") == StatusPath[1:] {
-		v.add("health_check_endpoint_name", "is where the status of the APIs is", "write a name such as hello")
+	if strings.HasPrefix(c.HealthPath()+"/", AdminPath+"/") {
+		v.add("health_check_endpoint_name", "is below "+AdminPath+", where the gateway's own API is", "write a name such as hello")
 	}
 	o := &c.HTTPServerOptions
 	const key = "http_server_options."

@@ -100,6 +100,20 @@ func TestStatusEndpoint(t *testing.T) {
 			require.NotEmpty(t, list[1]["reason"])
 		})
 	}
+	t.Run("an endpoint that is not there", func(t *testing.T) {
+		f := start(t, setup{apis: []apidef.Loaded{definition(t, "root", "/", up.URL, nil)}})
+		require.Equal(t, 403, f.get("/tyk/nothing").code, "nobody learns what there is")
+		got := f.get("/tyk/nothing", "x-tyk-authorization", "topsecret")
+		require.Equal(t, 404, got.code)
+		require.JSONEq(t, `{"status": "error", "message": "Not Found"}`, got.body)
+		require.Equal(t, 200, f.get("/tyk/apis/", "x-tyk-authorization", "topsecret").code)
+		require.Equal(t, 200, f.get("/tyks", "x-tyk-authorization", "topsecret").code, "the API at / answers")
+	})
+	t.Run("a method that the endpoint does not have", func(t *testing.T) {
+		got := f.do("DELETE", "/tyk/apis", "", "x-tyk-authorization", "topsecret")
+		require.Equal(t, 405, got.code)
+		require.Equal(t, "GET, HEAD", got.header.Get("Allow"))
+	})
 	t.Run("no secret is configured", func(t *testing.T) {
 		f := start(t, setup{config: func(c *config.Config) { c.Secret = "" }})
 		require.Equal(t, 403, f.get("/tyk/apis", "x-tyk-authorization", "").code)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/krait-gateway/krait/apidef"
+	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/hook"
 	"github.com/krait-gateway/krait/session"
@@ -34,7 +35,7 @@ func (g *Gateway) build(ctx context.Context, apis []apidef.Loaded) *snapshot {
 	ids := make(map[string]string)
 	var duplicates []*api
 	surroundings := apidef.Surroundings{
-		Drivers: slices.Sorted(maps.Keys(g.drivers)), OwnPaths: g.config.OwnPaths(),
+		Drivers: slices.Sorted(maps.Keys(g.drivers)), HealthPath: g.config.HealthPath(), AdminPath: config.AdminPath,
 	}
 
 	for _, loaded := range apis {

@@ -125,6 +125,7 @@ type Gateway struct {
 	health   health
 	active   activity
 	healthAt string // path of the health endpoint
+	admin    *http.ServeMux
 	webhooks *http.Client
 
 	configuring sync.Mutex // held by configureEvents
@@ -146,8 +147,9 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		config: c.Config, drivers: c.Drivers, bundles: c.Bundles, sessions: c.Sessions,
 		limits: c.Limits, events: c.Events, log: c.Logger, version: c.Version, drain: c.Drain,
 		webhooks: event.NewHTTPClient(event.DefaultHandlerTimeout),
-		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.OwnPaths()[0],
+		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.HealthPath(),
 	}
+	g.admin = g.adminRoutes()
 	if g.version == "" {
 		g.version = unknownVersion
 	}

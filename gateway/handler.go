@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/telemetry"
 )
 
-// ServeHTTP routes r to an API. The gateway's own endpoints come first: the
-// health endpoint and the status endpoint are found at exactly their paths,
-// also when an API listens on "/".
+// ServeHTTP routes r to an API. The gateway's own endpoints come first, also
+// when an API listens on "/": the health endpoint at exactly its path, and
+// everything below [config.AdminPath].
 func (g *Gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	g.active.begin()
 	defer g.active.end()
@@ -24,12 +23,13 @@ func (g *Gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	id := requestIDOf(r)
 	defer g.finish(w, r, id)
 
-	switch strings.TrimSuffix(r.URL.Path, "/") {
-	case g.healthAt:
-		g.serveOwn(w, r, id, g.serveHealth)
+	switch {
+	case strings.TrimSuffix(r.URL.Path, "/") == g.healthAt:
+		g.serveHealth(w, r, id)
 		return
-	case config.StatusPath:
-		g.serveOwn(w, r, id, g.serveStatus)
+	case isAdminPath(r.URL.Path):
+		w.Header().Set(headerRequestID, id)
+		g.serveAdmin(w, r)
 		return
 	}
 	if answer := g.route(w, r, id); answer != nil {
@@ -71,17 +71,6 @@ const (
 	msgPath     = "Request path is not allowed"
 	msgStopping = "Gateway is stopping"
 )
-
-// serveOwn serves an endpoint of the gateway itself, for GET and HEAD.
-func (g *Gateway) serveOwn(w *responseWriter, r *http.Request, id string, serve http.HandlerFunc) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		errorReply(http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)).write(w, r, id)
-		return
-	}
-	w.Header().Set(headerRequestID, id)
-	serve(w, r)
-}
 
 // finish recovers from a panic and writes the access log.
 func (g *Gateway) finish(w *responseWriter, r *http.Request, id string) {

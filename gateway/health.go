@@ -142,7 +142,13 @@ func (c Check) run(ctx context.Context) ComponentHealth {
 // serveHealth answers the health endpoint. The code is 200 in every state, as
 // in the reference: probes of the process must not restart it because Redis
 // is away.
-func (g *Gateway) serveHealth(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) serveHealth(w *responseWriter, r *http.Request, id string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		errorReply(http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)).write(w, r, id)
+		return
+	}
+	w.Header().Set(headerRequestID, id)
 	writeJSON(w, r, http.StatusOK, g.Health(r.Context()))
 }
 

@@ -77,7 +77,7 @@ func TestDoctor(t *testing.T) {
 			"python-without-bundle.json: custom_middleware: names Python hooks, but no bundle holds their code; set custom_middleware_bundle",
 			`grpc-hooks.json: custom_middleware.driver: plugin driver "grpc" is not loaded`,
 			"hello.json: proxy.listen_path: is where the gateway itself answers (/hello)",
-			"status.json: proxy.listen_path: is where the gateway itself answers (/tyk/apis)",
+			"status.json: proxy.listen_path: is below /tyk, where the gateway itself answers",
 			`twice.json: custom_middleware_bundle: bundle "pre.zip" is listed twice`,
 			`API "two-checks": custom_middleware_bundle:`,
 			`API "no-check": enable_coprocess_auth is true, but there is no auth_check hook`,

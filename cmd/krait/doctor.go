@@ -105,7 +105,7 @@ func (r *report) definitions(conf *config.Config) []*apidef.API {
 		r.fault(err)
 		return nil
 	}
-	around := apidef.Surroundings{Drivers: enabledDrivers(conf), OwnPaths: conf.OwnPaths()}
+	around := apidef.Surroundings{Drivers: enabledDrivers(conf), HealthPath: conf.HealthPath(), AdminPath: config.AdminPath}
 	var good []*apidef.API
 	for _, loaded := range apis {
 		if loaded.Err != nil {
