@@ -81,7 +81,7 @@ func Parse(name string, data []byte) (api *API, warnings []string, err error) {
 }
 
 // parse is Parse at the time now. What can be told of a faulty definition is
-// in partial, which is nil when nothing can.
+// in partial, which is nil when it is no JSON object.
 func parse(name string, data []byte, now time.Time) (*API, *Partial, []string, error) {
 	tree, err := jsonfile.Parse(name, data)
 	if tree == nil {
@@ -113,7 +113,7 @@ func parse(name string, data []byte, now time.Time) (*API, *Partial, []string, e
 	api.ExpiresAt = judge.expiresAt
 
 	warnings := warn(name, &file, tree, unknown)
-	return api, partialOf(api), warnings, jsonfile.NewError(faults)
+	return api, partialOf(api, len(judge.faults) > 0), warnings, jsonfile.NewError(faults)
 }
 
 func reported(faults []jsonfile.Fault, field string) bool {

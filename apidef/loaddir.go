@@ -26,14 +26,15 @@ type Loaded struct {
 	Warnings []string
 	// Err says everything that is wrong with the file.
 	Err error
-	// Partial is set beside Err when it can still be told which API is
-	// meant.
+	// Partial is set beside Err when the file holds a JSON object, so that
+	// something can be told of what it asks for.
 	Partial *Partial
 }
 
 // Partial is what can be told of a definition that is refused, so that its
 // requests can be answered with an error instead of "not found".
 type Partial struct {
+	// ID is empty when there is none.
 	ID, Name, OrgID string
 	// ListenPath is empty when there is none, it is not usable, or another
 	// file's API listens there.
@@ -41,18 +42,22 @@ type Partial struct {
 	Domain     string
 	// Active is as [API.Active].
 	Active bool
+	// Asked is the definition as far as it could be read. It is there to be
+	// compared ([API.OtherProtection]), never to be served.
+	Asked *API
+	// Unsupported says that it asks for a protection that this version does
+	// not have.
+	Unsupported bool
 }
 
-func partialOf(api *API) *Partial {
+func partialOf(api *API, unsupported bool) *Partial {
 	partial := &Partial{
 		ID: api.ID, Name: api.Name, OrgID: api.OrgID,
 		Domain: api.Domain, Active: api.Active,
+		Asked: api, Unsupported: unsupported,
 	}
 	if listenPathProblem(api.Proxy.ListenPath) == "" {
 		partial.ListenPath = api.Proxy.ListenPath
-	}
-	if partial.ID == "" && partial.ListenPath == "" {
-		return nil
 	}
 	return partial
 }
@@ -89,13 +94,16 @@ func LoadDir(dir string) ([]Loaded, error) {
 	return all, nil
 }
 
-// loadFile reads one file; ok is false for directories. Links are followed,
+// loadFile reads one file; ok is false for directories and what is gone. Links are followed,
 // since mounted configuration often consists of them.
 func loadFile(path string, now time.Time) (loaded Loaded, ok bool) {
 	loaded.File = path
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		return loaded, false
+	}
+	if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
+		return loaded, false // deleted since the directory was read
 	}
 	var data []byte
 	switch {
@@ -152,7 +160,7 @@ func (c claims) check(loaded *Loaded) {
 		})
 	}
 	if len(faults) > 0 {
-		loaded.API, loaded.Partial, loaded.Err = nil, partialOf(api), jsonfile.NewError(faults)
+		loaded.API, loaded.Partial, loaded.Err = nil, partialOf(api, false), jsonfile.NewError(faults)
 		if routeTaken {
 			loaded.Partial.ListenPath = ""
 		}

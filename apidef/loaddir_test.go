@@ -50,8 +50,16 @@ func TestLoadDirKeepsFilesApart(t *testing.T) {
 	require.ErrorContains(t, byName["b.json"].Err, filepath.Join(dir, "b.json")+":1:11: not valid JSON")
 	require.Nil(t, byName["b.json"].Partial)
 	require.ErrorContains(t, byName["c.json"].Err, "enable_jwt")
-	require.Equal(t, &apidef.Partial{ID: "c", Name: "N", OrgID: "o", ListenPath: "/c/", Domain: "d", Active: true}, byName["c.json"].Partial)
-	require.Nil(t, byName["d.json"].Partial)
+	partial := byName["c.json"].Partial
+	require.NotNil(t, partial)
+	require.Equal(t, "/c/", partial.Asked.Proxy.ListenPath)
+	partial.Asked = nil
+	require.Equal(t, &apidef.Partial{
+		ID: "c", Name: "N", OrgID: "o", ListenPath: "/c/", Domain: "d", Active: true, Unsupported: true,
+	}, partial)
+	require.Empty(t, byName["d.json"].Partial.ID)
+	require.Empty(t, byName["d.json"].Partial.ListenPath)
+	require.False(t, byName["d.json"].Partial.Unsupported)
 	require.Len(t, byName["e.JSON"].Warnings, 1)
 	require.ErrorContains(t, byName["z.json"].Err, "cannot be read: no such file or directory")
 }
