@@ -64,7 +64,8 @@ type Code struct {
 	Hooks, Events []string
 	// Timeout limits one call; 0 means the driver's default.
 	Timeout time.Duration
-	// Serial allows one call at a time.
+	// Serial allows one call at a time. That one request at a time is
+	// served is up to the gateway, which knows where a request ends.
 	Serial bool
 	// Path lists further directories to import from, after Dir and
 	// Dir/vendor.
@@ -87,6 +88,19 @@ type Host interface {
 	// Log writes message. level is debug, info, warning or error; anything
 	// else is info.
 	Log(origin Origin, level, message string)
+}
+
+// WhileWaiting returns a context for what a call waits for before it runs: a
+// place among the calls in flight, its turn. It ends when half of the time until
+// ctx's deadline is over, so that a call that runs has at least the other half,
+// and so that a hook that calls back into the gateway around it gets an answer
+// before its own time is over, also when all places are taken.
+func WhileWaiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
 type requestIDKey struct{}

@@ -3,6 +3,7 @@ package apidef
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -98,6 +99,31 @@ type Proxy struct {
 type Transport struct {
 	// SSLInsecureSkipVerify accepts any certificate.
 	SSLInsecureSkipVerify bool
+}
+
+// handlerPlugin is the event handler that calls plugin code.
+const handlerPlugin = "cp_dynamic_handler"
+
+// EventFunctions lists the plugin functions that event handlers call, sorted.
+func (a *API) EventFunctions() []string {
+	var names []string
+	for _, handlers := range a.EventHandlers {
+		for _, h := range handlers {
+			name, _ := h.Meta["name"].(string)
+			if h.Name == handlerPlugin && name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NeedsDriver says whether the definition itself names plugin functions, as
+// hooks or, with a driver, in event handlers. What bundles add is not counted.
+func (a *API) NeedsDriver() bool {
+	m := &a.CustomMiddleware
+	return m.HasHooks() || m.Driver != "" && len(a.EventFunctions()) > 0
 }
 
 // EventHandler is what to do when an event fires (contract section 8).

@@ -43,10 +43,10 @@ func (a *API) Unserved(file string, s Surroundings) error {
 	}
 	middleware := &a.CustomMiddleware
 	switch {
-	case len(a.Bundles) > 0 || !middleware.HasHooks():
+	case len(a.Bundles) > 0 || !a.NeedsDriver():
 		// The hooks of the bundles' manifests count.
 	case middleware.Driver == DriverPython:
-		v.add("custom_middleware", "names Python hooks, but no bundle holds their code", "set custom_middleware_bundle")
+		v.add("custom_middleware", "names Python functions, but no bundle holds their code", "set custom_middleware_bundle")
 	case !slices.Contains(s.Drivers, middleware.Driver):
 		problem, next := missingDriver(middleware.Driver)
 		v.add("custom_middleware.driver", problem, next)

@@ -23,11 +23,16 @@ func TestUnserved(t *testing.T) {
 		{"begins like the gateway's own API", "/tyks/", "", ""},
 		{
 			"Python hooks without a bundle", "/a/", `"custom_middleware": {"driver": "python", "pre": [{"name": "A"}]}, `,
-			"a.json: custom_middleware: names Python hooks, but no bundle holds their code; set custom_middleware_bundle",
+			"a.json: custom_middleware: names Python functions, but no bundle holds their code; set custom_middleware_bundle",
 		},
 		{
 			"gRPC hooks", "/a/", `"custom_middleware": {"driver": "grpc", "pre": [{"name": "A"}]}, `,
 			`a.json: custom_middleware.driver: plugin driver "grpc" is not loaded; set coprocess_options.enable_coprocess and coprocess_options.coprocess_grpc_server in tyk.conf`,
+		},
+		{
+			"events for a driver that is not there", "/a/",
+			`"custom_middleware": {"driver": "grpc"}, "event_handlers": {"events": {"E": [{"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "OnE"}}]}}, `,
+			`a.json: custom_middleware.driver: plugin driver "grpc" is not loaded`,
 		},
 		{"hooks that a bundle's replace", "/a/", `"custom_middleware_bundle": "b.zip", "custom_middleware": {"driver": "grpc", "pre": [{"name": "A"}]}, `, ""},
 		{"disabled hooks", "/a/", `"custom_middleware": {"driver": "python", "pre": [{"name": "A", "disabled": true}]}, `, ""},

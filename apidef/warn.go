@@ -21,7 +21,7 @@ func warn(name string, file *classic, tree map[string]any, unknown []string) []s
 	for _, event := range sortedKeys(file.EventHandlers.Events) {
 		for _, handler := range file.EventHandlers.Events[event] {
 			switch handler.Name {
-			case "", "cp_dynamic_handler", "eh_log_handler", "eh_web_hook_handler":
+			case "", handlerPlugin, "eh_log_handler", "eh_web_hook_handler":
 			default:
 				add("event_handlers.events."+event, "the handler "+handler.Name+" is not known and is not called")
 			}

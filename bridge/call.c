@@ -132,12 +132,14 @@ void krait_dispatch(struct krait_call *call, long long handle,
 }
 
 void krait_dispatch_event(struct krait_call *call, long long handle,
-                          struct krait_bytes name, struct krait_bytes event) {
+                          struct krait_bytes name,
+                          struct krait_bytes request_id,
+                          struct krait_bytes event) {
   if (!begin(call)) {
     return;
   }
   py_object *tuple = krait_arguments(
-      3, py.PyLong_FromLongLong(handle), text(name),
+      4, py.PyLong_FromLongLong(handle), text(name), text(request_id),
       py.PyBytes_FromStringAndSize(event.data, (ssize_t)event.length));
   py_object *result = run(call, runtime.dispatch_event, tuple);
   if (result != NULL) {

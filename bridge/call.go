@@ -65,6 +65,8 @@ func (r *Runtime) newCall(ctx context.Context, about []any) (*call, error) {
 
 // enter takes a place among the calls in flight.
 func (r *Runtime) enter(ctx context.Context) error {
+	ctx, cancel := coprocess.WhileWaiting(ctx)
+	defer cancel()
 	if state := r.State(); state != StateReady {
 		return fmt.Errorf("%w: it is %s", coprocess.ErrNotReady, state)
 	}

@@ -36,9 +36,11 @@ void krait_dispatch(struct krait_call *call, long long handle,
                     struct krait_bytes hook, struct krait_bytes request_id,
                     struct CoProcessMessage message);
 
-/* Runs the event handler name on the JSON document event. */
+/* Runs the event handler name on the JSON document event. In, borrowed. */
 void krait_dispatch_event(struct krait_call *call, long long handle,
-                          struct krait_bytes name, struct krait_bytes event);
+                          struct krait_bytes name,
+                          struct krait_bytes request_id,
+                          struct krait_bytes event);
 
 /*
  * Loads code; call->handle is its handle. strings holds name, directory and

@@ -83,7 +83,10 @@ func kraitHostGetData(key, value *C.struct_krait_bytes) *C.char {
 //export kraitHostTriggerEvent
 func kraitHostTriggerEvent(first *C.struct_krait_bytes) {
 	fields := unsafe.Slice(first, C.KRAIT_EVENT_FIELDS)
-	origin := coprocess.Origin{APIID: text(&fields[C.KRAIT_EVENT_API_ID])}
+	origin := coprocess.Origin{
+		APIID:     text(&fields[C.KRAIT_EVENT_API_ID]),
+		RequestID: text(&fields[C.KRAIT_EVENT_REQUEST_ID]),
+	}
 	coprocess.CallHost(origin, "trigger_event", func(host coprocess.Host) error {
 		host.TriggerEvent(origin, text(&fields[C.KRAIT_EVENT_NAME]), text(&fields[C.KRAIT_EVENT_PAYLOAD]))
 		return nil

@@ -111,7 +111,7 @@ static py_method_def methods[] = {
     {"get_data", host_get_data, PY_METH_VARARGS,
      "get_data(key: bytes) -> bytes, empty when there is nothing"},
     {"trigger_event", host_trigger_event, PY_METH_VARARGS,
-     "trigger_event(name, payload, api_id), all bytes"},
+     "trigger_event(name, payload, api_id, request_id), all bytes"},
 };
 
 int krait_host_module_register(void) {

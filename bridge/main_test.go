@@ -73,6 +73,8 @@ type recorder struct {
 	data   map[string][]byte
 	logs   []logLine
 	events []string
+	// origins are those of events.
+	origins []coprocess.Origin
 }
 
 type logLine struct {
@@ -106,10 +108,11 @@ func (r *recorder) GetData(_ context.Context, key string) ([]byte, error) {
 	return r.data[key], nil
 }
 
-func (r *recorder) TriggerEvent(_ coprocess.Origin, name, payload string) {
+func (r *recorder) TriggerEvent(origin coprocess.Origin, name, payload string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, name+"="+payload)
+	r.origins = append(r.origins, origin)
 }
 
 func (r *recorder) Log(origin coprocess.Origin, level, message string) {
@@ -135,6 +138,12 @@ func (r *recorder) fired() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.events)
+}
+
+func (r *recorder) firedBy() []coprocess.Origin {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.origins)
 }
 
 // load loads testdata/hooks and closes it with the test.

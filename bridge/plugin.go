@@ -170,6 +170,8 @@ func (v *visit) takeTurn(ctx context.Context) error {
 	if p.turn == nil {
 		return nil
 	}
+	ctx, cancel := coprocess.WhileWaiting(ctx)
+	defer cancel()
 	select {
 	case p.turn <- struct{}{}:
 		v.turn = true
@@ -297,9 +299,9 @@ func (p *plugin) DispatchEvent(ctx context.Context, event []byte) error {
 	if err := json.Unmarshal(event, &envelope); err != nil {
 		return fmt.Errorf("event for bundle %q: %w", p.code.Name, err)
 	}
-	name := envelope.HandlerName
+	name, requestID := envelope.HandlerName, coprocess.RequestID(ctx)
 	_, err := visitPlugin[struct{}](ctx, p, name, func(c *C.struct_krait_call, handle C.longlong) {
-		C.krait_dispatch_event(c, handle, cBytes(name), cBytes(event))
+		C.krait_dispatch_event(c, handle, cBytes(name), cBytes(requestID), cBytes(event))
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("event function %q of bundle %q: %w", name, p.code.Name, err)

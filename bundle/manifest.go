@@ -40,7 +40,8 @@ type Settings struct {
 	// Timeout limits one call of a hook, as a Go duration such as "1.5s".
 	// Empty means the gateway's hook_timeout. See [Settings.HookTimeout].
 	Timeout string `json:"timeout"`
-	// Serial lets one hook of the bundle run at a time.
+	// Serial lets one request at a time through the hooks of the bundle, from
+	// its first hook to its last one.
 	Serial bool `json:"serial"`
 	// Isolation is "inprocess" or empty; "process" is not available.
 	Isolation string `json:"isolation"`

@@ -190,6 +190,7 @@ func (g *Gateway) newChain(a *api, def *apidef.API, plugins *pluginSet) (*chain,
 		// They belong to a protected chain, as in the reference.
 		c.postKeyAuth = nil
 	}
+	c.serial = serialOf(c)
 	c.upstream = newUpstream(upstreamConfig{
 		target: to, listenPath: a.listenPath,
 		strip: def.Proxy.StripListenPath, preserveHost: def.Proxy.PreserveHostHeader,

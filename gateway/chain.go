@@ -25,6 +25,8 @@ type chain struct {
 	bodyLimit int64
 	// noRate and noQuota are disable_rate_limit and disable_quota.
 	noRate, noQuota bool
+	// serial is what keeps other requests out of this one's plugins.
+	serial serialChain
 	// lifetimes decide how long sessions of auth_check are stored.
 	lifetimes session.Lifetimes
 }
@@ -38,6 +40,9 @@ func (c *chain) hasHooks() bool {
 // next is the API that a hook routed the request to (tyk://).
 func (c *chain) run(x *exchange) (answer *reply, next *api) {
 	if answer = x.openBody(c); answer != nil {
+		return answer, nil
+	}
+	if answer = x.takeTurns(c); answer != nil {
 		return answer, nil
 	}
 	if answer = x.runHooks(c.pre); answer != nil {
@@ -60,6 +65,7 @@ func (c *chain) run(x *exchange) (answer *reply, next *api) {
 			return x.hookReply(&hookFailure{hook: c.response[0], err: err}), nil
 		}
 	}
+	x.endTurns(c.serial.answering)
 	return c.upstream.serve(x), nil
 }
 
@@ -107,6 +113,7 @@ func (x *exchange) runHooks(hooks []*hook.Hook) *reply {
 
 // runResponseHooks runs the response hooks of the API that x ended at.
 func (x *exchange) runResponseHooks(resp *http.Response) error {
+	defer x.endTurns(nil) // the client may take its time
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil
 	}

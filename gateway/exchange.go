@@ -54,8 +54,9 @@ type exchange struct {
 	token           string
 	authenticatedBy *api
 	counted         []countedLimits
-	quota           *quotaState // nil: the session has no quota
-	depth           int         // of routing inside the gateway
+	quota           *quotaState     // nil: the session has no quota
+	depth           int             // of routing inside the gateway
+	turns           []*serialPlugin // that other requests wait for
 	upstreamURL     *url.URL
 }
 
@@ -94,6 +95,7 @@ func (x *exchange) serve(a *api) {
 			answer, a = a.chain().run(x)
 		}
 		if answer != nil {
+			x.endTurns(nil) // the client may take its time
 			answer.write(x.w, x.r, x.requestID)
 			return
 		}
@@ -102,6 +104,7 @@ func (x *exchange) serve(a *api) {
 
 // end gives back what x holds.
 func (x *exchange) end() {
+	x.endTurns(nil)
 	if x.body != nil {
 		x.body.Release()
 	}

@@ -128,6 +128,8 @@ type Gateway struct {
 	admin    *http.ServeMux
 	webhooks *http.Client
 
+	serialPlugins atomic.Int64 // so many were made
+
 	configuring sync.Mutex // held by configureEvents
 
 	current atomic.Pointer[snapshot]

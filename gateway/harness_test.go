@@ -102,7 +102,8 @@ func (p *plugin) Close() error {
 }
 
 // bundles is a gateway.Bundles over manifests: the value is a
-// custom_middleware object, or an error to return.
+// custom_middleware object, or an error to return. "NAME stale" may hold an
+// error and "NAME serial" true.
 type bundles map[string]any
 
 func (b bundles) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
@@ -117,6 +118,7 @@ func (b bundles) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
 			return nil, err
 		}
 		stale, _ := b[name+" stale"].(error)
+		m.Krait.Serial, _ = b[name+" serial"].(bool)
 		return &bundle.Bundle{Name: name, ID: bundle.ID(name), Dir: "/nowhere/" + name, Manifest: m, Stale: stale}, nil
 	}
 	return nil, errors.New("bad test bundle")
@@ -271,8 +273,21 @@ type answer struct {
 
 func (f *fixture) do(method, path, body string, header ...string) answer {
 	f.t.Helper()
-	r, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
+	got, err := f.send(method, path, body, header...)
 	require.NoError(f.t, err)
+	return got
+}
+
+// try is get for other goroutines than the test's.
+func (f *fixture) try(path string, header ...string) (answer, error) {
+	return f.send(http.MethodGet, path, "", header...)
+}
+
+func (f *fixture) send(method, path, body string, header ...string) (answer, error) {
+	r, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
 	for i := 0; i < len(header); i += 2 {
 		if header[i] == "Host" {
 			r.Host = header[i+1]
@@ -281,11 +296,12 @@ func (f *fixture) do(method, path, body string, header ...string) answer {
 		r.Header.Add(header[i], header[i+1])
 	}
 	resp, err := f.client.Do(r)
-	require.NoError(f.t, err)
+	if err != nil {
+		return answer{}, err
+	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	require.NoError(f.t, err)
-	return answer{resp.StatusCode, resp.Header, string(data)}
+	return answer{resp.StatusCode, resp.Header, string(data)}, err
 }
 
 func (f *fixture) get(path string, header ...string) answer {

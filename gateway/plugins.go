@@ -13,7 +13,6 @@ import (
 	"github.com/krait-gateway/krait/apidef"
 	"github.com/krait-gateway/krait/bundle"
 	"github.com/krait-gateway/krait/coprocesspb"
-	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/hook"
 	"github.com/krait-gateway/krait/telemetry"
 )
@@ -80,7 +79,7 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 		if i == 0 {
 			// Event functions belong into the first bundle: names alone do
 			// not say which one was meant.
-			code.Events = eventFunctions(def)
+			code.Events = def.EventFunctions()
 		}
 		plugin, err := g.loadPlugin(ctx, s, combined.Driver, code)
 		if err != nil {
@@ -105,18 +104,18 @@ func staleness(bundles []*bundle.Bundle) string {
 	return strings.Join(faults, "; ")
 }
 
-// loadOwnHooks loads hooks that an API definition names without a bundle. They
-// have no code here, so only a driver that calls a plugin server can run them.
+// loadOwnHooks loads hooks and event functions that an API definition names
+// without a bundle. They have no code here, so only a driver that calls a plugin server can run them.
 func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *apidef.API) (*pluginSet, error) {
 	mw := &def.CustomMiddleware
-	if !mw.HasHooks() {
+	if !def.NeedsDriver() {
 		return &pluginSet{}, nil
 	}
 	if mw.IDExtractor.Runs() {
 		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request")
 	}
 	plugin, err := g.loadPlugin(ctx, s, mw.Driver, coprocess.Code{
-		Name: def.ID, Hooks: hookNames(mw), Events: eventFunctions(def),
+		Name: def.ID, Hooks: hookNames(mw), Events: def.EventFunctions(),
 	})
 	if err != nil {
 		return nil, err
@@ -141,9 +140,13 @@ func (g *Gateway) loadPlugin(ctx context.Context, s *snapshot, driver string, co
 	shared.once.Do(func() {
 		shared.err = errors.New("the driver panicked, see the log") // unless it returns
 		shared.plugin, shared.err = d.Load(ctx, code)
-		if shared.err == nil {
-			s.keepPlugin(shared.plugin)
+		if shared.err != nil {
+			return
 		}
+		if code.Serial {
+			shared.plugin = g.serialise(shared.plugin, code)
+		}
+		s.keepPlugin(shared.plugin)
 	})
 	if shared.err != nil {
 		return nil, fmt.Errorf("load plugin code %q with driver %s: %w", code.Name, driver, shared.err)
@@ -182,21 +185,6 @@ func hookNames(mw *apidef.CustomMiddleware) []string {
 			}
 		}
 	}
-	return names
-}
-
-// eventFunctions lists the plugin functions that event handlers of def call.
-func eventFunctions(def *apidef.API) []string {
-	var names []string
-	for _, handlers := range def.EventHandlers {
-		for _, h := range handlers {
-			name, _ := h.Meta["name"].(string)
-			if h.Name == event.HandlerPlugin && name != "" && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	slices.Sort(names)
 	return names
 }
 

@@ -60,13 +60,15 @@ func (p *plugin) Close() error { return nil }
 func (p *plugin) run(caller context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(caller, p.timeout)
 	defer cancel()
+	waiting, waited := coprocess.WhileWaiting(ctx)
+	defer waited()
 	if p.turn != nil {
-		if err := p.turn.Acquire(ctx, 1); err != nil {
+		if err := p.turn.Acquire(waiting, 1); err != nil {
 			return busy(err, "it runs one call at a time (krait.serial)")
 		}
 		defer p.turn.Release(1)
 	}
-	if err := p.driver.places.Acquire(ctx, 1); err != nil {
+	if err := p.driver.places.Acquire(waiting, 1); err != nil {
 		return busy(err, fmt.Sprintf("%d calls are in flight (coprocess_options.max_in_flight)", p.driver.most))
 	}
 	defer p.driver.places.Release(1)

@@ -42,7 +42,7 @@ func (b block) at() string { return fmt.Sprintf("%s:%d", b.document, b.line) }
 
 // pluginTest is the JSON of a plugin block.
 type pluginTest struct {
-	Hooks object   `json:"hooks"` // custom_middleware without the driver
+	Hooks object   `json:"hooks"` // see site.bundle
 	API   object   `json:"api"`   // members of the API definition
 	With  []string `json:"with"`  // further files of the bundle, patterns
 	Send  []struct {

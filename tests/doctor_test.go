@@ -74,7 +74,7 @@ func TestDoctor(t *testing.T) {
 		output, err := krait(t, s.dir, "doctor", "--conf", "tyk.conf")
 		require.Error(t, err)
 		for _, want := range []string{
-			"python-without-bundle.json: custom_middleware: names Python hooks, but no bundle holds their code; set custom_middleware_bundle",
+			"python-without-bundle.json: custom_middleware: names Python functions, but no bundle holds their code; set custom_middleware_bundle",
 			`grpc-hooks.json: custom_middleware.driver: plugin driver "grpc" is not loaded`,
 			"hello.json: proxy.listen_path: is where the gateway itself answers (/hello)",
 			"status.json: proxy.listen_path: is below /tyk, where the gateway itself answers",

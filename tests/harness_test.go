@@ -130,12 +130,17 @@ func (s *site) api(id, target string, changes object) {
 }
 
 // bundle builds name from files with bin/krait; hooks is custom_middleware
-// without the driver.
+// without the driver, and "krait" the manifest's member of that name.
 func (s *site) bundle(name string, hooks object, files map[string]string) {
 	s.t.Helper()
 	work := s.t.TempDir()
 	middleware := object{"driver": "python"}
+	manifest := object{"custom_middleware": middleware}
 	for key, value := range hooks {
+		if key == "krait" {
+			manifest[key] = value
+			continue
+		}
 		middleware[key] = value
 	}
 	list := make([]string, 0, len(files))
@@ -145,9 +150,10 @@ func (s *site) bundle(name string, hooks object, files map[string]string) {
 		require.NoError(s.t, os.WriteFile(path, []byte(content), 0o600))
 		list = append(list, file)
 	}
-	manifest, err := json.Marshal(object{"file_list": list, "custom_middleware": middleware})
+	manifest["file_list"] = list
+	data, err := json.Marshal(manifest)
 	require.NoError(s.t, err)
-	require.NoError(s.t, os.WriteFile(filepath.Join(work, "manifest.json"), manifest, 0o600))
+	require.NoError(s.t, os.WriteFile(filepath.Join(work, "manifest.json"), data, 0o600))
 	output, err := krait(s.t, work, "bundle", "build", "-y", "-m", "manifest.json", "-o", filepath.Join(s.served, name))
 	require.NoError(s.t, err, output)
 }

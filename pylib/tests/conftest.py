@@ -35,8 +35,8 @@ class RecordingHost:
     def get_data(self, key: bytes) -> bytes:
         return self.data.get(key, (b"", 0))[0]
 
-    def trigger_event(self, name: bytes, payload: bytes, api_id: bytes) -> None:
-        self.events.append((name, payload, api_id))
+    def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, request_id: bytes) -> None:
+        self.events.append((name, payload, api_id, request_id))
 
     @property
     def messages(self) -> list[tuple[str, str]]:
@@ -94,8 +94,8 @@ class Loaded:
             message = Object(hook_name=hook, **fields)
         return Object.FromString(_runtime.dispatch(self.handle, hook, request_id, message.SerializeToString()))
 
-    def event(self, name: str, payload: str) -> None:
-        _runtime.dispatch_event(self.handle, name, payload.encode())
+    def event(self, name: str, payload: str, request_id: str = "r1") -> None:
+        _runtime.dispatch_event(self.handle, name, request_id, payload.encode())
 
     def unload(self) -> None:
         _runtime.unload(self.handle)

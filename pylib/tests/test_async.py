@@ -226,8 +226,8 @@ def Failing(event, spec):
     bundle.event("Plain", payload)
     bundle.event("Coroutine", payload)
     assert host.lines == [
-        ("info", "AuthFailure Plain 7", "", "7", "bundle.zip", "Plain"),
-        ("info", "awaited AuthFailure", "", "7", "bundle.zip", "Coroutine"),
+        ("info", "AuthFailure Plain 7", "r1", "7", "bundle.zip", "Plain"),
+        ("info", "awaited AuthFailure", "r1", "7", "bundle.zip", "Coroutine"),
     ]
     with pytest.raises(ValueError, match="bad event"):
         bundle.event("Failing", payload)

@@ -127,7 +127,7 @@ def test_a_missing_key_is_empty_bytes(host):
     assert TykGateway.get_data("nothing") == b""
 
 
-def test_events_carry_the_api(host, load):
+def test_events_carry_the_api_and_the_request(host, load):
     bundle = load(
         """
         from gateway import TykGateway as tyk
@@ -137,7 +137,7 @@ def test_events_carry_the_api(host, load):
         """
     )
     bundle.call(spec={"APIID": "api9"})
-    assert host.events == [(b"Custom", b'{"a": 1}', b"api9")]
+    assert host.events == [(b"Custom", b'{"a": 1}', b"api9", b"r1")]
 
 
 def test_the_stand_in_stores_with_expiry_and_logs(monkeypatch, capsys):

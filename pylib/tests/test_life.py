@@ -20,7 +20,7 @@ native = types.ModuleType("_krait")
 native.log = lambda *parts: lines.append(tuple(part.decode() for part in parts))
 native.store_data = lambda key, value, ttl: None
 native.get_data = lambda key: b"native"
-native.trigger_event = lambda name, payload, api_id: None
+native.trigger_event = lambda name, payload, api_id, request_id: None
 sys.modules["_krait"] = native
 from tyk import _runtime
 _runtime.start()

@@ -31,7 +31,7 @@ class Host(Protocol):
     ) -> None: ...
     def store_data(self, key: bytes, value: bytes, ttl: int, /) -> None: ...
     def get_data(self, key: bytes, /) -> bytes: ...
-    def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, /) -> None: ...
+    def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, request_id: bytes, /) -> None: ...
 
 
 class StandIn:
@@ -60,7 +60,7 @@ class StandIn:
             return b""
         return value
 
-    def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, /) -> None:
+    def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, request_id: bytes, /) -> None:
         self.log(b"info", b"event " + name + b": " + payload, b"", api_id, b"", b"")
 
 

@@ -105,8 +105,10 @@ class _Runtime:
         Context().run(_call, origin, handler.call, message, spec)
         return message.SerializeToString()
 
-    def dispatch_event(self, handle: int, handler_name: str, payload: bytes) -> None:
+    def dispatch_event(self, handle: int, handler_name: str, request_id: str, payload: bytes) -> None:
         """Run an event handler on the JSON document of an event.
+
+        ``request_id`` is that of the request in which it happened, or empty.
 
         Raises:
             ValueError: ``payload`` is not a JSON object.
@@ -116,7 +118,7 @@ class _Runtime:
         handler = bundle.event(handler_name)
         event = Event(payload)
         spec = event.spec if isinstance(event.spec, dict) else {}
-        origin = Origin("", str(spec.get("APIID", "")), bundle.name, handler_name, bundle.space)
+        origin = Origin(request_id, str(spec.get("APIID", "")), bundle.name, handler_name, bundle.space)
         Context().run(_call, origin, handler.call_event, event, spec)
 
     def stop(self, timeout: float) -> bool:

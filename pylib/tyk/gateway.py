@@ -94,8 +94,10 @@ class TykGateway:
         Raises:
             TypeError: an argument is neither str nor bytes.
         """
+        origin = ORIGIN.get()
         _host.BOUND.host.trigger_event(
             _host.data(name, "trigger_event: name"),
             _host.data(payload, "trigger_event: payload"),
-            _host.printable(ORIGIN.get().api_id),
+            _host.printable(origin.api_id),
+            _host.printable(origin.request_id),
         )
