@@ -1,7 +1,6 @@
 package apidef
 
 import (
-	"encoding/json"
 	"net/url"
 	"slices"
 	"time"
@@ -32,7 +31,8 @@ type API struct {
 	CustomAuth bool
 	// Auth says where a request carries its credentials.
 	Auth Auth
-	// ExternalOAuth is as configured. Parse refuses it when it is enabled.
+	// ExternalOAuth authenticates requests when it is enabled, unless Keyless.
+	// Parse refuses it.
 	ExternalOAuth ExternalOAuth
 
 	// CustomMiddleware holds the hooks of the definition itself. A bundle
@@ -70,13 +70,6 @@ type Auth struct {
 	// UseCookie allows the cookie CookieName.
 	UseCookie  bool
 	CookieName string
-}
-
-// ExternalOAuth is contract section 9's native OAuth, not interpreted here.
-type ExternalOAuth struct {
-	Enabled bool
-	// Providers is the JSON list of providers; nil when there is none.
-	Providers json.RawMessage
 }
 
 // Proxy says which requests an API takes and where they go.

@@ -183,20 +183,26 @@ func (c *converter) api() *API {
 	if !f.CustomMiddlewareBundleDisabled {
 		api.Bundles = splitNames(f.CustomMiddlewareBundle)
 	}
-	api.Auth = c.auth(api.CustomAuth)
 	api.ExternalOAuth.Enabled = f.ExternalOAuth.Enabled
+	api.Auth = c.auth(api)
 	if len(f.ExternalOAuth.Providers) > 0 {
-		api.ExternalOAuth.Providers = json.RawMessage(c.compact("external_oauth.providers", f.ExternalOAuth.Providers))
+		providers, faults := readOAuthProviders(c.name, "external_oauth.providers", f.ExternalOAuth.Providers,
+			f.ExternalOAuth.Enabled && !f.UseKeyless)
+		api.ExternalOAuth.Providers = providers
+		c.faults = append(c.faults, faults...)
 	}
 	return api
 }
 
 // auth picks the settings that count: newer definitions hold one set for each
 // kind of authentication, older ones a single set.
-func (c *converter) auth(custom bool) Auth {
+func (c *converter) auth(api *API) Auth {
 	kind := "authToken"
-	if custom {
+	switch {
+	case api.CustomAuth:
 		kind = "coprocess"
+	case api.ExternalOAuth.Enabled:
+		kind = "externalOAuth"
 	}
 	chosen := classicAuth{}
 	if c.file.Auth != nil {

@@ -114,6 +114,9 @@ func (v *validator) authentication(a *API) {
 		v.add("enable_coprocess_auth", "is true, but nothing defines an auth_check hook",
 			"name a bundle in custom_middleware_bundle or a function in custom_middleware.auth_check.name")
 	}
+	if a.ExternalOAuth.Enabled {
+		v.externalOAuth(&a.ExternalOAuth)
+	}
 	if a.Auth.UseParam && a.Auth.ParamName == "" && a.Auth.HeaderName == "" {
 		v.add("auth.param_name", "is missing", "write the name of the parameter that carries the key")
 	}
