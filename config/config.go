@@ -178,7 +178,9 @@ type Certificate struct {
 
 // Policies says where policies come from.
 type Policies struct {
-	PolicySource     string `json:"policy_source" env:"POLICYSOURCE"`
+	// PolicySource is file or empty.
+	PolicySource string `json:"policy_source" env:"POLICYSOURCE"`
+	// PolicyRecordName is the file; there are no policies when it is empty.
 	PolicyRecordName string `json:"policy_record_name" env:"POLICYRECORDNAME"`
 }
 

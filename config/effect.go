@@ -9,7 +9,7 @@ func (c *Config) withoutEffect(file string) []string {
 		set       bool
 		name, why string
 	}{
-		{c.Policies.PolicySource != "" || c.Policies.PolicyRecordName != "", "policies", "policies are not applied in this version"},
+		{c.Policies.PolicySource != "" && c.Policies.PolicyRecordName == "", "policies.policy_source", "there are no policies; name their file in policies.policy_record_name"},
 		{c.HashKeys, "hash_keys", "sessions are always kept under a hash of their key"},
 		{o.GRPCServer != "" && !o.EnableCoprocess, "coprocess_options.coprocess_grpc_server", "plugins are off; set coprocess_options.enable_coprocess"},
 		{s.MaxIdle != 0, "storage.optimisation_max_idle", "the pool keeps what storage.optimisation_max_active allows"},

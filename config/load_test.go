@@ -171,7 +171,7 @@ func TestLoadEnvironmentWinsOverFile(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"tyk.conf: policies: policies are not applied in this version",
+		"tyk.conf: policies.policy_source: there are no policies; name their file in policies.policy_record_name",
 	}, warnings)
 	require.Equal(t, "127.0.0.1:9000", got.Address())
 	require.Equal(t, config.Secret("s=ecret"), got.Secret)

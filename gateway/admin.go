@@ -21,6 +21,13 @@ func (g *Gateway) adminRoutes() *http.ServeMux {
 	routes := http.NewServeMux()
 	for pattern, serve := range map[string]http.HandlerFunc{
 		"GET /tyk/apis": g.serveStatus,
+
+		"POST /tyk/keys":        g.createKey,
+		"POST /tyk/keys/create": g.createKey,
+		"GET /tyk/keys/{id}":    g.serveKey,
+		"POST /tyk/keys/{id}":   g.addNamedKey,
+		"PUT /tyk/keys/{id}":    g.changeKey,
+		"DELETE /tyk/keys/{id}": g.deleteKey,
 	} {
 		routes.HandleFunc(pattern, serve)
 		routes.HandleFunc(pattern+"/{$}", serve)

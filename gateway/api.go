@@ -25,10 +25,11 @@ type api struct {
 	state   atomic.Pointer[apiState]
 	settled chan struct{} // closed when state is final
 	once    sync.Once     // settles
-	warned  atomic.Bool   // warnUnenforced has spoken
 	trouble sparing       // with the session store
 	// uncounted and unreadable are about limits and access rights of sessions.
 	uncounted, unreadable sparing
+	// unapplied is about policies of sessions.
+	unapplied sparing
 }
 
 // apiState is what became of loading an API. chain is nil unless the API

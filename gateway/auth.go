@@ -71,7 +71,7 @@ func (x *exchange) authenticateByHook(c *chain) *reply {
 	s.OrgId = x.api.orgID
 	x.session, x.token = s, token
 	x.storeSession(c)
-	return nil
+	return x.applyPolicies()
 }
 
 // storeSession keeps x.session under its token. When the store is away the
@@ -133,15 +133,12 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
 	defer cancel()
-	s, err := x.gateway.sessions.Get(ctx, key)
-	if err == nil && !opens(s, x.api) {
-		err = store.ErrNotFound // a key of others
-	}
+	s, id, err := x.storedKey(ctx, key)
 	switch {
 	case err == nil:
 		delete(s.GetMetadata(), makerMember)
-		x.session, x.token = s, key
-		return nil
+		x.session, x.token = s, id
+		return x.applyPolicies()
 	case errors.Is(err, store.ErrNotFound):
 		x.log.Info("request carries an unknown key, it is refused", telemetry.KeyTokenHash, telemetry.TokenHash(key))
 		x.authFailed(key)
@@ -158,6 +155,22 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 			telemetry.KeyCount, skipped, telemetry.KeyError, err.Error())
 	}
 	return &reply{code: http.StatusServiceUnavailable, message: msgBusy, retryAfter: retryAfterBusy}
+}
+
+// storedKey returns the session that the credential key opens x's API with, and
+// its id: key itself, or with the organisation before it, as keys that
+// operators name are stored.
+func (x *exchange) storedKey(ctx context.Context, key string) (s *coprocesspb.SessionState, id string, err error) {
+	for _, id = range keyIDs(x.api.orgID, key) {
+		s, err = x.gateway.sessions.Get(ctx, id)
+		if err == nil && !opens(s, x.api) {
+			err = store.ErrNotFound // a key of others
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			break
+		}
+	}
+	return s, id, err
 }
 
 // checkSession is contract section 1, step 4. The order of the checks is part
@@ -178,7 +191,6 @@ func (x *exchange) checkSession(c *chain) *reply {
 			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyPath, x.r.URL.Path)
 		return errorReply(http.StatusForbidden, message)
 	}
-	x.api.warnUnenforced(x.session)
 	return x.checkLimits(c)
 }
 

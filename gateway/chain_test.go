@@ -216,6 +216,8 @@ func (b brokenSessions) Put(context.Context, string, *coprocesspb.SessionState, 
 	return b.err
 }
 
+func (b brokenSessions) Delete(context.Context, string) error { return b.err }
+
 func TestStoredKeys(t *testing.T) {
 	up := newUpstream(t)
 	apis := []apidef.Loaded{definition(t, "a", "/a/", up.URL, map[string]any{"use_keyless": false})}

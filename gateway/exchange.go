@@ -51,7 +51,9 @@ type exchange struct {
 	// session is nil for keyless APIs and until authentication.
 	session *coprocesspb.SessionState
 	// token identifies the session, for events.
-	token           string
+	token string
+	// scope names the counters of the session's policies; "" is its own.
+	scope           string
 	authenticatedBy *api
 	counted         []countedLimits
 	quota           *quotaState     // nil: the session has no quota

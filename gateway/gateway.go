@@ -18,6 +18,7 @@ import (
 	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/hook"
 	"github.com/krait-gateway/krait/limit"
+	"github.com/krait-gateway/krait/policy"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/telemetry"
 )
@@ -41,6 +42,8 @@ type Sessions interface {
 	Get(ctx context.Context, id string) (*coprocesspb.SessionState, error)
 	// Put keeps s under id for ttl; 0 or less means no expiry.
 	Put(ctx context.Context, id string, s *coprocesspb.SessionState, ttl time.Duration) error
+	// Delete removes the session of id; none is no error.
+	Delete(ctx context.Context, id string) error
 }
 
 // Config is what a gateway is made of. The gateway closes the plugins it
@@ -60,6 +63,9 @@ type Config struct {
 	Store store.Store
 	// Sessions keeps sessions. Required.
 	Sessions Sessions
+	// Policies are applied to the sessions that name them; nil: there are
+	// none. See [Gateway.SetPolicies].
+	Policies *policy.Set
 	// Limits counts requests against the rates and quotas of sessions.
 	// Required.
 	Limits limit.Counter
@@ -132,6 +138,8 @@ type Gateway struct {
 
 	configuring sync.Mutex // held by configureEvents
 
+	policies atomic.Pointer[policy.Set]
+
 	current atomic.Pointer[snapshot]
 	loading sync.Mutex     // held by Load and Close: one change at a time
 	closed  bool           // guarded by loading
@@ -152,6 +160,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.HealthPath(),
 	}
 	g.admin = g.adminRoutes()
+	g.policies.Store(c.Policies)
 	if g.version == "" {
 		g.version = unknownVersion
 	}

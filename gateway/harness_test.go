@@ -27,6 +27,7 @@ import (
 	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/gateway"
 	counting "github.com/krait-gateway/krait/limit"
+	"github.com/krait-gateway/krait/policy"
 	"github.com/krait-gateway/krait/session"
 	"github.com/krait-gateway/krait/store"
 	"github.com/krait-gateway/krait/store/memory"
@@ -180,6 +181,7 @@ type setup struct {
 	bundles  bundles
 	sessions gateway.Sessions
 	limits   counting.Counter
+	policies *policy.Set
 	checks   []gateway.Check
 	events   gateway.Events
 	drain    time.Duration
@@ -234,7 +236,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
 		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: s.bundles, Store: mem,
-		Sessions: s.sessions, Limits: s.limits, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
+		Sessions: s.sessions, Limits: s.limits, Policies: s.policies, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

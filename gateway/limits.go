@@ -45,6 +45,9 @@ func (q *quotaState) writeTo(h http.Header) {
 	}
 }
 
+// counterKey names what x's session is counted under.
+func (x *exchange) counterKey() string { return limit.Key(x.api.orgID, x.token, x.scope) }
+
 // limits returns what x's session is held to at the API of c.
 func (x *exchange) limits(c *chain) limit.Limits {
 	s := x.session
@@ -66,7 +69,7 @@ func (x *exchange) checkLimits(c *chain) *reply {
 		x.quota = nil
 		return nil
 	}
-	counted := countedLimits{limit.Key(x.api.orgID, x.token), limits}
+	counted := countedLimits{x.counterKey(), limits}
 	if slices.Contains(x.counted, counted) {
 		return nil
 	}
@@ -107,7 +110,7 @@ func (x *exchange) showQuota(c *chain) {
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
 	defer cancel()
-	if result, err := x.gateway.limits.Peek(ctx, limit.Key(x.api.orgID, x.token), limits); err == nil {
+	if result, err := x.gateway.limits.Peek(ctx, x.counterKey(), limits); err == nil {
 		x.noteQuota(limits, result)
 	}
 }

@@ -109,6 +109,8 @@ func (broken) Peek(context.Context, string, counting.Limits) (counting.Result, e
 	return counting.Result{}, errors.New("the store is away")
 }
 
+func (broken) Reset(context.Context, string) error { return errors.New("the store is away") }
+
 func TestSessionLimitsFailClosed(t *testing.T) {
 	f, up := limited(t, func(s *coprocesspb.SessionState) { s.QuotaMax = 5 }, setup{limits: broken{}})
 	got := f.get("/a/x")
@@ -190,10 +192,4 @@ func TestSessionAccessRights(t *testing.T) {
 			require.Empty(t, got.header.Get("X-RateLimit-Limit"), "access rights come before the limits")
 		})
 	}
-}
-
-func TestPoliciesAreNotApplied(t *testing.T) {
-	f, _ := limited(t, func(s *coprocesspb.SessionState) { s.ApplyPolicies = []string{"gold"} }, setup{})
-	require.Equal(t, 200, f.get("/a/x").code)
-	require.Contains(t, f.logs.String(), "which this version does not apply")
 }

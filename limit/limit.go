@@ -89,11 +89,19 @@ type Counter interface {
 	Take(ctx context.Context, key string, l Limits) (Result, error)
 	// Peek returns what is left of the quota, and counts nothing.
 	Peek(ctx context.Context, key string, l Limits) (Result, error)
+	// Reset forgets what was counted of key: its rate and its quota begin
+	// anew.
+	Reset(ctx context.Context, key string) error
 }
 
 // Key names the session id of an organisation without holding it: an id is
-// often a token.
-func Key(orgID, id string) string {
+// often a token. A session may have several counters, one for each scope; "" is
+// the one of the session itself.
+func Key(orgID, id, scope string) string {
 	sum := sha256.Sum256([]byte(orgID + "\x00" + id))
-	return hex.EncodeToString(sum[:])
+	key := hex.EncodeToString(sum[:])
+	if scope == "" {
+		return key
+	}
+	return Key(key, scope, "")
 }

@@ -57,8 +57,12 @@ func TestNew(t *testing.T) {
 }
 
 func TestKeyHoldsNoToken(t *testing.T) {
-	require.NotContains(t, limit.Key("org", "secret"), "secret")
-	require.NotEqual(t, limit.Key("org", "secret"), limit.Key("other", "secret"))
+	key := limit.Key("org", "secret", "")
+	require.NotContains(t, key, "secret")
+	for _, other := range []string{limit.Key("other", "secret", ""), limit.Key("org", "secret", "gold"), limit.Key("org", "secret", "silver")} {
+		require.NotContains(t, other, "secret")
+		require.NotEqual(t, key, other)
+	}
 }
 
 // counters starts each driver: what it returns yields counters that share their
@@ -183,6 +187,18 @@ func TestCounter(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, limit.QuotaExceeded, left.Verdict)
 		})
+		t.Run("reset begins rate and quota anew, for this key only", func(t *testing.T) {
+			l := limit.Limits{Rate: 2, Per: time.Hour, Quota: 1, Renewal: time.Hour}
+			for _, key := range []string{"reset", "kept"} {
+				take(t, c, key, l)
+				require.Equal(t, limit.QuotaExceeded, take(t, c, key, l).Verdict)
+				require.Equal(t, limit.RateExceeded, take(t, c, key, l).Verdict)
+			}
+			require.NoError(t, open().Reset(t.Context(), "reset"))
+			require.NoError(t, c.Reset(t.Context(), "never counted"))
+			require.Equal(t, limit.Allowed, take(t, c, "reset", l).Verdict)
+			require.Equal(t, limit.RateExceeded, take(t, c, "kept", l).Verdict)
+		})
 		t.Run("of many at once, through several counters, as many pass as may", func(t *testing.T) {
 			l := limit.Limits{Rate: 50, Per: time.Hour, Quota: 30, Renewal: time.Hour}
 			verdicts := [3]atomic.Int64{}
@@ -208,6 +224,7 @@ func TestCounter(t *testing.T) {
 			cancel()
 			_, err := c.Take(gone, "gone", limit.Limits{Rate: 1, Per: time.Hour})
 			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorIs(t, c.Reset(gone, "gone"), context.Canceled)
 		})
 	})
 }

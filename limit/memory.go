@@ -101,6 +101,15 @@ func (m *Memory) Peek(ctx context.Context, key string, l Limits) (Result, error)
 	return result, nil
 }
 
+// Reset implements [Counter].
+func (m *Memory) Reset(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.counters.Invalidate(key)
+	return nil
+}
+
 // quota fills in what is left of the quota.
 func (m *Memory) quota(c *counter, l Limits, result *Result) {
 	if l.Quota == 0 {

@@ -13,6 +13,9 @@ import (
 //go:embed take.lua
 var takeScript string
 
+// resetScript removes both keys of a counter.
+const resetScript = `return redis.call('DEL', KEYS[1], KEYS[2])`
+
 var errShape = errors.New("the script answered something else than three numbers")
 
 // Redis counts in a Redis server, for all gateways that use it: its keys are
@@ -20,14 +23,15 @@ var errShape = errors.New("the script answered something else than three numbers
 // cluster. Make one with [NewRedis].
 type Redis struct {
 	client goredis.Scripter
-	script *goredis.Script
+	take   *goredis.Script
+	reset  *goredis.Script
 }
 
 // NewRedis returns a Counter that counts with client, which stays the caller's.
 // A client that repeats a command after a broken connection may count a request
 // twice.
 func NewRedis(client goredis.Scripter) *Redis {
-	return &Redis{client: client, script: goredis.NewScript(takeScript)}
+	return &Redis{client: client, take: goredis.NewScript(takeScript), reset: goredis.NewScript(resetScript)}
 }
 
 // Take implements [Counter].
@@ -41,8 +45,7 @@ func (r *Redis) Peek(ctx context.Context, key string, l Limits) (Result, error) 
 }
 
 func (r *Redis) run(ctx context.Context, key string, l Limits, take int) (Result, error) {
-	keys := []string{"limit-rate:{" + key + "}", "limit-quota:{" + key + "}"}
-	got, err := r.script.Run(ctx, r.client, keys,
+	got, err := r.take.Run(ctx, r.client, keysOf(key),
 		l.Rate, l.Per.Microseconds(), l.Quota, l.Renewal.Milliseconds(), take).Int64Slice()
 	if err == nil && len(got) != 3 {
 		err = errShape
@@ -55,4 +58,16 @@ func (r *Redis) run(ctx context.Context, key string, l Limits, take int) (Result
 		result.Renews = time.UnixMilli(got[2])
 	}
 	return result, nil
+}
+
+// Reset implements [Counter].
+func (r *Redis) Reset(ctx context.Context, key string) error {
+	if err := r.reset.Run(ctx, r.client, keysOf(key)).Err(); err != nil {
+		return fmt.Errorf("reset a counter in Redis: %w", err)
+	}
+	return nil
+}
+
+func keysOf(key string) []string {
+	return []string{"limit-rate:{" + key + "}", "limit-quota:{" + key + "}"}
 }

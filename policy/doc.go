@@ -20,8 +20,8 @@
 //   - at each API the highest rate and the highest quota of the policies that
 //     name it hold; a part that none of them sets is the highest of the session's
 //     other policies, or else the session's own
-//   - when the access rights come from two or more policies, each of these has
-//     counters of its own
+//   - when the rights to different APIs come from different policies, each of
+//     these has counters of its own; for an API that several name, the last
 //   - an inactive policy makes the session inactive
 //   - tags are those of all; metadata of later policies wins, and over the
 //     session's

@@ -66,6 +66,7 @@ func (c *doctorCommand) Run(ctx context.Context) error {
 		}
 		search = pythonSearch(conf)
 		r.bundles(ctx, conf, r.definitions(conf))
+		r.policies(conf)
 		r.storage(ctx, conf)
 		if conf.CoprocessOptions.EnableCoprocess && conf.CoprocessOptions.GRPCServer != "" {
 			r.pluginServer(ctx, conf)

@@ -104,6 +104,7 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		Bundles:  fetcher,
 		Store:    store,
 		Sessions: session.NewStore(store),
+		Policies: loadPolicies(conf, logger),
 		Limits:   limits,
 		Events:   events,
 		Logger:   logger,
