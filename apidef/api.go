@@ -9,6 +9,9 @@ import (
 // EmptyConfigData is [API.ConfigData] of an API without plugin configuration.
 const EmptyConfigData = "{}"
 
+// defaultHeader carries credentials when a definition names nothing else.
+const defaultHeader = "Authorization"
+
 // API is one API as a gateway serves it. Make it with [Parse]; a value made
 // otherwise has to pass [API.Validate].
 type API struct {
@@ -18,6 +21,8 @@ type API struct {
 	OrgID string
 	// Slug is Tyk's URL-friendly name; it has no effect here.
 	Slug string
+	// Form is how the definition is written, for messages about it.
+	Form Form
 	// Active is false for an API that is defined, but not to be served.
 	Active bool
 	// Domain limits the API to requests for this host, when not empty.

@@ -1,11 +1,7 @@
 package apidef
 
 import (
-	"bytes"
-	"encoding/json"
 	"math"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/krait-gateway/krait/jsonfile"
@@ -69,91 +65,22 @@ type classicProxy struct {
 	} `json:"transport"`
 }
 
-// Parse reads an API definition in Tyk's classic form. name stands for the
-// file in messages. warnings names what the definition asks for that is
-// without effect. The error is a [*jsonfile.Error] with every fault.
-func Parse(name string, data []byte) (api *API, warnings []string, err error) {
-	api, _, warnings, err = parse(name, data, time.Now())
-	if err != nil {
-		return nil, warnings, err
-	}
-	return api, warnings, nil
-}
-
-// parse is Parse at the time now. What can be told of a faulty definition is
-// in partial, which is nil when it is no JSON object.
-func parse(name string, data []byte, now time.Time) (*API, *Partial, []string, error) {
-	tree, err := jsonfile.Parse(name, data)
-	if tree == nil {
-		return nil, nil, nil, err
-	}
-	faults := jsonfile.Faults(name, err)
-	if fault, other := otherForm(name, tree); other {
-		return nil, nil, nil, jsonfile.NewError(append(faults, fault))
-	}
-
+// readClassic turns a definition in Tyk's classic form into an [API].
+func readClassic(judge *protections) (*API, []jsonfile.Fault, []string) {
 	file := classic{Active: true}
-	unknown, err := jsonfile.Bind(name, tree, &file)
-	mistyped := jsonfile.Faults(name, err)
-	faults = append(faults, mistyped...)
-
-	c := converter{file: &file, name: name}
+	unknown, err := jsonfile.Bind(judge.name, judge.tree, &file)
+	c := classicConverter{converter: converter{name: judge.name}, file: &file}
 	api := c.api()
-	faults = append(faults, c.faults...)
-	for _, fault := range jsonfile.Faults(name, api.Validate(name)) {
-		// A field that could not be read also looks as if it were missing.
-		if !reported(faults, fault.Field) {
-			faults = append(faults, fault)
-		}
-	}
-
-	judge := protections{name: name, tree: tree, now: now}
 	judge.run()
-	faults = append(faults, judge.faults...)
-	api.ExpiresAt = judge.expiresAt
-
-	warnings := warn(name, &file, tree, unknown)
-	return api, partialOf(api, len(judge.faults) > 0), warnings, jsonfile.NewError(faults)
+	return api, append(jsonfile.Faults(judge.name, err), c.faults...), warnClassic(judge.name, api, judge.tree, unknown)
 }
 
-func reported(faults []jsonfile.Fault, field string) bool {
-	for _, fault := range faults {
-		if strings.EqualFold(fault.Field, field) {
-			return true
-		}
-	}
-	return false
+type classicConverter struct {
+	converter
+	file *classic
 }
 
-// otherForm recognises files that are no classic definitions, which would
-// otherwise only be told what they lack.
-func otherForm(name string, tree map[string]any) (jsonfile.Fault, bool) {
-	fault := jsonfile.Fault{File: name}
-	for _, member := range []string{"x-tyk-api-gateway", "openapi"} {
-		if _, ok := tree[member]; ok {
-			fault.Field = member
-			fault.Problem = "the file is an OpenAPI (OAS) definition, which is not supported yet"
-			fault.Next = "write the API in Tyk's classic form"
-			return fault, true
-		}
-	}
-	if _, ok := tree["api_definition"].(map[string]any); ok && tree["proxy"] == nil {
-		fault.Field = "api_definition"
-		fault.Problem = "the file is a dashboard export"
-		fault.Next = "keep only the object that is the value of api_definition"
-		return fault, true
-	}
-	return jsonfile.Fault{}, false
-}
-
-// converter turns the classic form into an [API].
-type converter struct {
-	file   *classic
-	name   string
-	faults []jsonfile.Fault
-}
-
-func (c *converter) api() *API {
+func (c *classicConverter) api() *API {
 	f := c.file
 	api := &API{
 		ID:               firstOf(f.APIID, f.ID),
@@ -170,7 +97,7 @@ func (c *converter) api() *API {
 		EventHandlers:    f.EventHandlers.Events,
 		Proxy: Proxy{
 			ListenPath:         f.Proxy.ListenPath,
-			TargetURL:          c.target(),
+			TargetURL:          c.target("proxy.target_url", f.Proxy.TargetURL),
 			StripListenPath:    f.Proxy.StripListenPath,
 			PreserveHostHeader: f.Proxy.PreserveHostHeader,
 			Transport:          Transport{SSLInsecureSkipVerify: f.Proxy.Transport.SSLInsecureSkipVerify},
@@ -196,7 +123,7 @@ func (c *converter) api() *API {
 
 // auth picks the settings that count: newer definitions hold one set for each
 // kind of authentication, older ones a single set.
-func (c *converter) auth(api *API) Auth {
+func (c *classicConverter) auth(api *API) Auth {
 	kind := "authToken"
 	switch {
 	case api.CustomAuth:
@@ -212,7 +139,7 @@ func (c *converter) auth(api *API) Auth {
 		chosen = newer
 	}
 	auth := Auth{
-		HeaderName: firstOf(chosen.AuthHeaderName, "Authorization"),
+		HeaderName: firstOf(chosen.AuthHeaderName, defaultHeader),
 		UseParam:   chosen.UseParam,
 		ParamName:  chosen.ParamName,
 		UseCookie:  chosen.UseCookie,
@@ -221,76 +148,21 @@ func (c *converter) auth(api *API) Auth {
 	if chosen.DisableHeader {
 		auth.HeaderName = ""
 	}
-	// As in Tyk, the header's name also serves for what has no name itself.
-	if auth.UseParam {
-		auth.ParamName = firstOf(auth.ParamName, auth.HeaderName)
-	}
-	if auth.UseCookie {
-		auth.CookieName = firstOf(auth.CookieName, auth.HeaderName)
-	}
-	return auth
+	return auth.named()
 }
 
-func (c *converter) configData() string {
+func (c *classicConverter) configData() string {
 	if c.file.ConfigDataDisabled || len(c.file.ConfigData) == 0 {
 		return EmptyConfigData
 	}
 	return c.compact("config_data", c.file.ConfigData)
 }
 
-func (c *converter) sessionLifetime() time.Duration {
+func (c *classicConverter) sessionLifetime() time.Duration {
 	const longest = int64(math.MaxInt64 / time.Second)
 	if c.file.SessionLifetime > longest {
-		c.faults = append(c.faults, jsonfile.Fault{
-			File: c.name, Field: "session_lifetime", Problem: "is too large", Next: "write a number of seconds, 0 for the gateway's default",
-		})
+		c.fault("session_lifetime", "is too large", "write a number of seconds, 0 for the gateway's default")
 		return 0
 	}
 	return time.Duration(max(c.file.SessionLifetime, -1)) * time.Second
-}
-
-func (c *converter) compact(field string, value any) string {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		c.faults = append(c.faults, jsonfile.Fault{File: c.name, Field: field, Problem: "cannot be written as JSON: " + err.Error()})
-		return EmptyConfigData
-	}
-	return strings.TrimSuffix(out.String(), "\n")
-}
-
-func (c *converter) target() *url.URL {
-	if c.file.Proxy.TargetURL == "" {
-		return nil
-	}
-	target, err := url.Parse(c.file.Proxy.TargetURL)
-	if err != nil {
-		// The error of url.Parse repeats the URL, which may hold a password.
-		c.faults = append(c.faults, jsonfile.Fault{
-			File: c.name, Field: "proxy.target_url",
-			Problem: "is not a URL", Next: "write an absolute URL such as http://upstream:8080/",
-		})
-		return nil
-	}
-	return target
-}
-
-func firstOf(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
-}
-
-func splitNames(list string) []string {
-	var names []string
-	for name := range strings.SplitSeq(list, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			names = append(names, name)
-		}
-	}
-	return names
 }

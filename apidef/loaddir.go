@@ -64,8 +64,9 @@ func partialOf(api *API, unsupported bool) *Partial {
 
 // LoadDir reads the *.json files in dir in name order, as app_path holds them.
 // A file that is broken, or repeats the api_id or the domain and listen path
-// of an earlier one, has Err set and does not affect the others. The error is
-// for a directory that cannot be read.
+// of an earlier one, has Err set and does not affect the others. Where Tyk
+// wrote an OAS definition into two files, x-oas.json counts and x.json, which
+// says is_oas, is left out. The error is for a directory that cannot be read.
 func LoadDir(dir string) ([]Loaded, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -84,6 +85,9 @@ func LoadDir(dir string) ([]Loaded, error) {
 		if !strings.EqualFold(filepath.Ext(name), ".json") || strings.HasPrefix(name, ".") {
 			continue
 		}
+		if hasOASFile(entries, name) && saysOAS(filepath.Join(dir, name)) {
+			continue
+		}
 		loaded, ok := loadFile(filepath.Join(dir, name), now)
 		if !ok {
 			continue
@@ -94,8 +98,29 @@ func LoadDir(dir string) ([]Loaded, error) {
 	return all, nil
 }
 
-// loadFile reads one file; ok is false for directories and what is gone. Links are followed,
-// since mounted configuration often consists of them.
+// hasOASFile says whether the file that Tyk writes beside name is there.
+func hasOASFile(entries []fs.DirEntry, name string) bool {
+	other := strings.TrimSuffix(name, filepath.Ext(name)) + "-oas.json"
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == other })
+}
+
+// saysOAS says whether the definition at path is one whose real content is in
+// another file.
+func saysOAS(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxFileSize {
+		return false
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	tree, err := jsonfile.Parse(path, data)
+	return err == nil && jsonfile.Holds(tree, "is_oas")
+}
+
+// loadFile reads one file; ok is false for directories and what is gone. Links
+// are followed, since mounted configuration often consists of them.
 func loadFile(path string, now time.Time) (loaded Loaded, ok bool) {
 	loaded.File = path
 	info, err := os.Stat(path)
@@ -149,14 +174,14 @@ func (c claims) check(loaded *Loaded) {
 	var faults []jsonfile.Fault
 	if first, twice := c.ids[api.ID]; twice {
 		faults = append(faults, jsonfile.Fault{
-			File: loaded.File, Field: "api_id", Problem: "is also the id of the API in " + first, Next: "give each API its own id",
+			File: loaded.File, Field: api.Form.Field("api_id"), Problem: "is also the id of the API in " + first, Next: "give each API its own id",
 		})
 	}
 	first, routeTaken := c.routes[route(api)]
 	if routeTaken && api.Active {
 		faults = append(faults, jsonfile.Fault{
-			File: loaded.File, Field: "proxy.listen_path", Problem: "is also the listen path of the API in " + first,
-			Next: "give each API its own listen_path or domain, or set active to false",
+			File: loaded.File, Field: api.Form.Field("proxy.listen_path"), Problem: "is also the listen path of the API in " + first,
+			Next: "give each API its own listen path or domain, or set active to false",
 		})
 	}
 	if len(faults) > 0 {

@@ -20,7 +20,7 @@ const (
 func (v *validator) externalOAuth(o *ExternalOAuth) {
 	const field = "external_oauth.providers"
 	if len(o.Providers) == 0 {
-		v.add(field, "is empty, so that no token could be checked", "describe the identity provider, or set external_oauth.enabled to false")
+		v.add(field, "is empty, so that no token could be checked", "describe the identity provider, or set "+v.form.Field("external_oauth.enabled")+" to false")
 		return
 	}
 	switch p := &o.Providers[0]; {
@@ -30,7 +30,7 @@ func (v *validator) externalOAuth(o *ExternalOAuth) {
 		v.oauthIntrospection(field+"[0].introspection.", &p.Introspection)
 	default:
 		v.add(field+"[0]", "enables neither jwt nor introspection, so that no token could be checked",
-			"set enabled of one of them to true, or external_oauth.enabled to false")
+			"set enabled of one of them to true, or "+v.form.Field("external_oauth.enabled")+" to false")
 	}
 }
 

@@ -196,7 +196,7 @@ func TestParseFaults(t *testing.T) {
 		{"endless session lifetime", `"session_lifetime": 9223372036854775807`, `a.json: session_lifetime: is too large; write a number of seconds, 0 for the gateway's default`},
 		{"expired version", `"version_data": {"versions": {"Default": {"expires": "2001-01-02 15:04"}}}`, `a.json: version_data.versions.Default.expires: has passed, the API has expired; move it into the future or remove the definition`},
 		{"unreadable expiry", `"expiration": "tomorrow"`, `a.json: expiration: is not a time; write it as "2006-01-02 15:04" in UTC, or "" for never`},
-		{"OAS definition", `"openapi": "3.0.3"`, `a.json: openapi: the file is an OpenAPI (OAS) definition, which is not supported yet; write the API in Tyk's classic form`},
+		{"OpenAPI document that is no definition", `"openapi": "3.0.3"`, `a.json: x-tyk-api-gateway: is missing; an OpenAPI document alone does not say where the gateway listens and sends requests; add it with info, server and upstream`},
 		{"dashboard export", `"proxy": null, "api_definition": {"api_id": "a"}`, `a.json: api_definition: the file is a dashboard export; keep only the object that is the value of api_definition`},
 		{"two kinds of authentication", `"enable_coprocess_auth": true, "custom_middleware_bundle": "b", "use_standard_auth": true`, `a.json: use_standard_auth: asks for a stored key beside the auth_check hook, but one API has one kind of authentication; set it or enable_coprocess_auth to false`},
 	} {
@@ -219,7 +219,7 @@ func TestParseReportsAllFaultsTogether(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, path := range []string{"testdata/forum.json", "testdata/full.json"} {
+	for _, path := range []string{"testdata/forum.json", "testdata/full.json", "testdata/petstore.json", "testdata/full-oas.json"} {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)

@@ -20,6 +20,8 @@ type protection struct {
 	next string
 }
 
+const problemUnsupported = "is active, but this version of krait does not support it and would leave out what it does"
+
 const (
 	nextCustomAuth = "authenticate with custom_plugin_auth_enabled and an auth_check hook instead, or set it to false"
 	nextPreHook    = "check this in a pre hook instead, or remove it"
@@ -57,7 +59,7 @@ func protectionTable() []protection {
 		{path: "protocol", active: otherProtocol, next: "use http or https"},
 		{path: "enable_proxy_protocol", next: "set it to false"},
 		{path: "graphql.enabled", next: "set it to false"},
-		{path: "is_oas", next: "export the API in Tyk's classic form, without is_oas"},
+		{path: "is_oas", next: "put its OAS definition, which Tyk keeps in a file named -oas.json, into the same directory"},
 		{path: "definition.enabled", next: "put each version into a definition of its own with its own listen_path"},
 		{path: "proxy.enable_load_balancing", next: "balance in front of the upstream and name that in proxy.target_url"},
 		{path: "proxy.service_discovery.use_discovery_service", next: "name the upstream in proxy.target_url"},
@@ -83,6 +85,8 @@ type protections struct {
 	name string
 	tree map[string]any
 	now  time.Time
+	// scheme is the security scheme of the OAS form with external OAuth.
+	scheme string
 
 	faults    []jsonfile.Fault
 	expiresAt time.Time
@@ -113,8 +117,7 @@ func (p *protections) check(tree any, prefix string, setting protection) {
 	}
 	for _, m := range jsonfile.Find(tree, setting.path) {
 		if active(m.Value) {
-			p.add(joinField(prefix, m.Field), "is active, but this version of krait does not support it and would leave out what it does",
-				setting.next)
+			p.add(joinField(prefix, m.Field), problemUnsupported, setting.next)
 		}
 	}
 }

@@ -28,6 +28,7 @@ func TestOtherProtection(t *testing.T) {
 		"another listen path":       {func(a *apidef.API) { a.Proxy.ListenPath = "/other/" }, ""},
 		"another plugin":            {func(a *apidef.API) { a.Bundles = []string{"b.zip"} }, ""},
 		"other plugin data":         {func(a *apidef.API) { a.ConfigData = `{"a":1}` }, ""},
+		"the other form":            {func(a *apidef.API) { a.Form = apidef.FormOAS }, ""},
 		"another name":              {func(a *apidef.API) { a.Name = "other" }, ""},
 		"another lifetime of keys":  {func(a *apidef.API) { a.SessionLifetime = time.Hour }, "SessionLifetime"},
 		"other handlers for events": {func(a *apidef.API) { a.EventHandlers = map[string][]apidef.EventHandler{"A": nil} }, ""},

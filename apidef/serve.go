@@ -12,7 +12,7 @@ import (
 
 // ErrNoAuthCheck says that no bundle of an API that is to have one has an
 // auth_check hook.
-var ErrNoAuthCheck = errors.New("enable_coprocess_auth is true, but there is no auth_check hook, or it is disabled; define custom_middleware.auth_check in the manifest")
+var ErrNoAuthCheck = errors.New("a plugin is to authenticate, but there is no auth_check hook, or it is disabled; define custom_middleware.auth_check in the manifest")
 
 // Surroundings is what a definition finds in the gateway that is to serve it.
 type Surroundings struct {
@@ -28,7 +28,7 @@ type Surroundings struct {
 // accepts it, as a [*jsonfile.Error], or nil. It looks at the definition only,
 // not at its bundles. file goes into the messages.
 func (a *API) Unserved(file string, s Surroundings) error {
-	v := validator{file: file}
+	v := validator{file: file, form: a.Form}
 	path := a.Proxy.ListenPath
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded
@@ -46,7 +46,7 @@ func (a *API) Unserved(file string, s Surroundings) error {
 	case len(a.Bundles) > 0 || !a.NeedsDriver():
 		// The hooks of the bundles' manifests count.
 	case middleware.Driver == DriverPython:
-		v.add("custom_middleware", "names Python functions, but no bundle holds their code", "set custom_middleware_bundle")
+		v.add("custom_middleware", "names Python functions, but no bundle holds their code", "set "+v.form.Field("custom_middleware_bundle"))
 	case !slices.Contains(s.Drivers, middleware.Driver):
 		problem, next := missingDriver(middleware.Driver)
 		v.add("custom_middleware.driver", problem, next)

@@ -9,10 +9,10 @@ import (
 )
 
 // Validate returns what is wrong with the API, whatever form it was written
-// in, as a [*jsonfile.Error], or nil. file and the field names of the classic
-// form go into the messages.
+// in, as a [*jsonfile.Error], or nil. file and the field names of the form
+// go into the messages.
 func (a *API) Validate(file string) error {
-	v := validator{file: file}
+	v := validator{file: file, form: a.Form}
 	if a.ID == "" {
 		v.add("api_id", "is missing", "write an id that no other API of this gateway has")
 	} else if strings.ContainsFunc(a.ID, unicode.IsControl) {
@@ -37,7 +37,9 @@ func (a *API) Validate(file string) error {
 			}
 		}
 	}
-	v.faults = append(v.faults, a.CustomMiddleware.Faults(file, "custom_middleware")...)
+	for _, fault := range a.CustomMiddleware.Faults(file, "custom_middleware") {
+		v.add(fault.Field, fault.Problem, fault.Next)
+	}
 	return jsonfile.NewError(v.faults)
 }
 
@@ -48,11 +50,13 @@ func notInHost(r rune) bool {
 
 type validator struct {
 	file   string
+	form   Form
 	faults []jsonfile.Fault
 }
 
+// add takes the field's name in the classic form.
 func (v *validator) add(field, problem, next string) {
-	v.faults = append(v.faults, jsonfile.Fault{File: v.file, Field: field, Problem: problem, Next: next})
+	v.faults = append(v.faults, jsonfile.Fault{File: v.file, Field: v.form.Field(field), Problem: problem, Next: next})
 }
 
 func (v *validator) listenPath(path string) {
@@ -112,7 +116,7 @@ func (v *validator) target(target *url.URL) {
 func (v *validator) authentication(a *API) {
 	if a.CustomAuth && len(a.Bundles) == 0 && !a.CustomMiddleware.AuthCheck.Runs() {
 		v.add("enable_coprocess_auth", "is true, but nothing defines an auth_check hook",
-			"name a bundle in custom_middleware_bundle or a function in custom_middleware.auth_check.name")
+			"name a bundle in "+v.form.Field("custom_middleware_bundle")+" or a function in "+v.form.Field("custom_middleware.auth_check.name"))
 	}
 	if a.ExternalOAuth.Enabled {
 		v.externalOAuth(&a.ExternalOAuth)

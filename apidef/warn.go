@@ -7,44 +7,70 @@ import (
 	"github.com/krait-gateway/krait/jsonfile"
 )
 
-// warn lists what the definition asks for in vain.
-func warn(name string, file *classic, tree map[string]any, unknown []string) []string {
-	var warnings []string
-	add := func(field, text string) { warnings = append(warnings, name+": "+field+": "+text) }
+// warner collects what a definition asks for in vain.
+type warner struct {
+	name  string
+	lines []string
+}
 
-	if file.CustomMiddleware.IDExtractor.Runs() {
-		add("custom_middleware.id_extractor", "is not used by this version; auth_check runs for every request")
-	}
-	if file.UseKeyless && (file.EnableCoprocessAuth || file.CustomPluginAuthEnabled) {
-		add("use_keyless", "is true, so that the auth_check hook does not run and anybody may call the API")
-	}
-	for _, event := range sortedKeys(file.EventHandlers.Events) {
-		for _, handler := range file.EventHandlers.Events[event] {
-			switch handler.Name {
-			case "", handlerPlugin, "eh_log_handler", "eh_web_hook_handler":
-			default:
-				add("event_handlers.events."+event, "the handler "+handler.Name+" is not known and is not called")
-			}
-		}
-	}
+func (w *warner) add(field, text string) { w.lines = append(w.lines, w.name+": "+field+": "+text) }
+
+// warnClassic lists what a definition in the classic form asks for in vain.
+func warnClassic(name string, api *API, tree map[string]any, unknown []string) []string {
+	w := warner{name: name}
+	w.common(api)
 	for _, version := range jsonfile.Find(tree, "version_data.versions.*") {
 		for _, m := range jsonfile.Find(version.Value, "extended_paths.*") {
 			if harmlessPath(m.Field[strings.IndexByte(m.Field, '.')+1:]) && hasEntry(m.Value) && jsonfile.Holds(version.Value, "use_extended_paths") {
-				add(joinField(version.Field, m.Field), "is not supported and without effect")
+				w.add(joinField(version.Field, m.Field), "is not supported and without effect")
 			}
 		}
 	}
-	for _, field := range unknown {
-		if isInert(field) {
+	w.unknown(tree, unknown, isInert)
+	slices.Sort(w.lines)
+	return w.lines
+}
+
+// common is what both forms can ask for.
+func (w *warner) common(api *API) {
+	if api.CustomMiddleware.IDExtractor.Runs() {
+		w.add(api.Form.Field("custom_middleware.id_extractor"), "is not used by this version; auth_check runs for every request")
+	}
+	if api.Keyless && api.CustomAuth {
+		w.keyless(api.Form, "the auth_check hook does not run")
+	}
+	for _, event := range sortedKeys(api.EventHandlers) {
+		for _, handler := range api.EventHandlers[event] {
+			switch handler.Name {
+			case "", handlerPlugin, "eh_log_handler", "eh_web_hook_handler":
+			default:
+				w.add(api.Form.Field("event_handlers.events."+event), "the handler "+handler.Name+" is not known and is not called")
+			}
+		}
+	}
+}
+
+// keyless says that authentication is configured and switched off.
+func (w *warner) keyless(form Form, so string) {
+	is := "is true"
+	if form == FormOAS {
+		is = "is false"
+	}
+	w.add(form.Field("use_keyless"), is+", so that "+so+" and anybody may call the API")
+}
+
+// unknown names members that no setting of this gateway takes, but for those
+// that are inert.
+func (w *warner) unknown(tree map[string]any, fields []string, inert func(field string) bool) {
+	for _, field := range fields {
+		if inert(field) {
 			continue
 		}
 		found := jsonfile.Find(tree, field)
 		if len(found) == 0 || slices.ContainsFunc(found, func(m jsonfile.Member) bool { return jsonfile.IsOn(m.Value) }) {
-			add(field, "is not known or not supported, and without effect")
+			w.add(field, "is not known or not supported, and without effect")
 		}
 	}
-	slices.Sort(warnings)
-	return warnings
 }
 
 // isInert says whether nobody needs to hear that a member has no effect: it

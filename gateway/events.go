@@ -8,6 +8,7 @@ import (
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/apidef"
 	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/jsonfile"
 	"github.com/krait-gateway/krait/telemetry"
 )
 
@@ -101,10 +102,20 @@ func (g *Gateway) eventHandlers(a *api, def *apidef.API, plugins *pluginSet) (ev
 		deps.Dispatcher = plugins.units[0].plugin
 	}
 	handlers, warnings, err := event.NewHandlers(configs, deps)
+	err = inForm(def.Form, a.file, err)
 	for _, warning := range warnings {
 		a.log.Warn("event handler asks for something in vain", telemetry.KeyFile, a.file, telemetry.KeyError, warning)
 	}
 	return handlers, err
+}
+
+// inForm gives the members in err the names of the definition's form.
+func inForm(form apidef.Form, file string, err error) error {
+	faults := jsonfile.Faults(file, err)
+	for i := range faults {
+		faults[i].Field = form.Field(faults[i].Field)
+	}
+	return jsonfile.NewError(faults)
 }
 
 // configureEvents tells the receiver of events the handlers of the APIs that

@@ -80,7 +80,7 @@ func TestDoctor(t *testing.T) {
 			"status.json: proxy.listen_path: is below /tyk, where the gateway itself answers",
 			`twice.json: custom_middleware_bundle: bundle "pre.zip" is listed twice`,
 			`API "two-checks": custom_middleware_bundle:`,
-			`API "no-check": enable_coprocess_auth is true, but there is no auth_check hook`,
+			`API "no-check": a plugin is to authenticate, but there is no auth_check hook`,
 			`bundle "../../etc/passwd": bundle name is not usable`,
 			"middleware_path: bundles cannot be written to /proc/nope/bundles",
 		} {
