@@ -96,13 +96,20 @@ func TestBothFormsGiveEqualAPIs(t *testing.T) {
 		{"domain", `"use_keyless": true, "domain": "x.example"`, server(`"customDomain": {"enabled": true, "name": "x.example"}`)},
 		{"domain switched off", `"use_keyless": true, "domain": "x.example", "domain_disabled": true`, server(`"customDomain": {"enabled": false, "name": "x.example"}`)},
 		{"expiration", `"use_keyless": true, "expiration": "2999-12-31 23:59"`, `{"info": {"expiration": "2999-12-31 23:59"}}`},
-		{"proxy", `"use_keyless": true, "proxy": {"listen_path": "/b", "target_url": "https://up:1/x", "strip_listen_path": true, "preserve_host_header": true, "transport": {"ssl_insecure_skip_verify": true}}`,
-			`{"server": {"listenPath": {"value": "/b", "strip": true}}, "upstream": {"url": "https://up:1/x", "preserveHostHeader": {"enabled": true}, "tlsTransport": {"insecureSkipVerify": true}}}`},
-		{"plugin authenticates", `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip"`,
-			`{"server": {"authentication": {"enabled": true, "custom": {"enabled": true}}}, "middleware": {"global": {"pluginConfig": {"bundle": {"enabled": true, "path": "b.zip"}}}}}`},
-		{"the plugin's own place of the key", `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip", "auth_configs": {"coprocess": {"disable_header": true, "use_param": true, "param_name": "k"}}`,
-			`{"server": {"authentication": {"enabled": true, "custom": {"enabled": true, "query": {"enabled": true, "name": "k"}}}}, "middleware": {"global": {"pluginConfig": {"bundle": {"enabled": true, "path": "b.zip"}}}}}`},
-		{"hooks without a bundle", `"enable_coprocess_auth": true, "custom_middleware": {
+		{
+			"proxy", `"use_keyless": true, "proxy": {"listen_path": "/b", "target_url": "https://up:1/x", "strip_listen_path": true, "preserve_host_header": true, "transport": {"ssl_insecure_skip_verify": true}}`,
+			`{"server": {"listenPath": {"value": "/b", "strip": true}}, "upstream": {"url": "https://up:1/x", "preserveHostHeader": {"enabled": true}, "tlsTransport": {"insecureSkipVerify": true}}}`,
+		},
+		{
+			"plugin authenticates", `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip"`,
+			`{"server": {"authentication": {"enabled": true, "custom": {"enabled": true}}}, "middleware": {"global": {"pluginConfig": {"bundle": {"enabled": true, "path": "b.zip"}}}}}`,
+		},
+		{
+			"the plugin's own place of the key", `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip", "auth_configs": {"coprocess": {"disable_header": true, "use_param": true, "param_name": "k"}}`,
+			`{"server": {"authentication": {"enabled": true, "custom": {"enabled": true, "query": {"enabled": true, "name": "k"}}}}, "middleware": {"global": {"pluginConfig": {"bundle": {"enabled": true, "path": "b.zip"}}}}}`,
+		},
+		{
+			"hooks without a bundle", `"enable_coprocess_auth": true, "custom_middleware": {
 				"driver": "grpc", "auth_check": {"name": "A", "raw_body_only": true}, "pre": [{"name": "P"}, {"name": "Off", "disabled": true}],
 				"post_key_auth": [{"name": "K", "require_session": true}], "post": [{"name": "O", "path": "p"}], "response": [{"name": "R"}],
 				"id_extractor": {"extract_from": "form", "extract_with": "xpath", "extractor_config": {"param_name": "f", "xpath_expression": "//x"}}}`,
@@ -110,27 +117,36 @@ func TestBothFormsGiveEqualAPIs(t *testing.T) {
 				"idExtractor": {"enabled": true, "source": "form", "with": "xpath", "config": {"formParamName": "f", "xPathExp": "//x"}}}}}},
 			"middleware": {"global": {"pluginConfig": {"driver": "grpc"}, "prePlugins": [{"enabled": true, "functionName": "P"}, {"enabled": false, "functionName": "Off"}],
 				"postAuthenticationPlugins": [{"enabled": true, "functionName": "K", "requireSession": true}],
-				"postPlugins": [{"enabled": true, "functionName": "O", "path": "p"}], "responsePlugins": [{"enabled": true, "functionName": "R"}]}}}`},
-		{"old names of the lists", `"use_keyless": true, "custom_middleware": {"driver": "grpc", "pre": [{"name": "P"}], "post_key_auth": [{"name": "K"}], "post": [{"name": "O"}], "response": [{"name": "R"}]}`,
+				"postPlugins": [{"enabled": true, "functionName": "O", "path": "p"}], "responsePlugins": [{"enabled": true, "functionName": "R"}]}}}`,
+		},
+		{
+			"old names of the lists", `"use_keyless": true, "custom_middleware": {"driver": "grpc", "pre": [{"name": "P"}], "post_key_auth": [{"name": "K"}], "post": [{"name": "O"}], "response": [{"name": "R"}]}`,
 			global(`"pluginConfig": {"driver": "grpc"}, "prePlugin": {"plugins": [{"enabled": true, "functionName": "P"}]}, "postAuthenticationPlugin": {"plugins": [{"enabled": true, "functionName": "K"}]},
-				"postPlugin": {"plugins": [{"enabled": true, "functionName": "O"}]}, "responsePlugin": {"plugins": [{"enabled": true, "functionName": "R"}]}`)},
+				"postPlugin": {"plugins": [{"enabled": true, "functionName": "O"}]}, "responsePlugin": {"plugins": [{"enabled": true, "functionName": "R"}]}`),
+		},
 		{"bundle switched off", `"use_keyless": true, "custom_middleware_bundle": "b", "custom_middleware_bundle_disabled": true`, global(`"pluginConfig": {"bundle": {"enabled": false, "path": "b"}}`)},
 		{"plugin data", `"use_keyless": true, "config_data": {"b": [1, "<"], "a": {}}`, global(`"pluginConfig": {"data": {"enabled": true, "value": {"b": [1, "<"], "a": {}}}}`)},
 		{"plugin data switched off", `"use_keyless": true, "config_data": {"a": 1}, "config_data_disabled": true`, global(`"pluginConfig": {"data": {"enabled": false, "value": {"a": 1}}}`)},
-		{"limits and lifetime", `"disable_rate_limit": true, "disable_quota": true, "session_lifetime": 5400`,
-			`{"server": {"authentication": {"enabled": true, "customKeyLifetime": {"enabled": true, "value": "1h30m"}}}, "middleware": {"global": {"skipRateLimit": true, "skipQuota": true}}}`},
-		{"events", `"use_keyless": true, "event_handlers": {"events": {
+		{
+			"limits and lifetime", `"disable_rate_limit": true, "disable_quota": true, "session_lifetime": 5400`,
+			`{"server": {"authentication": {"enabled": true, "customKeyLifetime": {"enabled": true, "value": "1h30m"}}}, "middleware": {"global": {"skipRateLimit": true, "skipQuota": true}}}`,
+		},
+		{
+			"events", `"use_keyless": true, "event_handlers": {"events": {
 				"AuthFailure": [{"handler_name": "eh_log_handler", "handler_meta": {"prefix": "p"}},
 					{"handler_name": "eh_web_hook_handler", "handler_meta": {"method": "PUT", "target_path": "http://h", "event_timeout": 60, "header_map": {"A": "b"}}}],
 				"Mine": [{"handler_name": "cp_dynamic_handler", "handler_meta": {"name": "OnMine"}}]}}`,
 			server(`"eventHandlers": [{"enabled": true, "trigger": "AuthFailure", "type": "log", "name": "n", "logPrefix": "p"},
 				{"enabled": true, "trigger": "Mine", "type": "custom", "functionName": "OnMine"},
 				{"enabled": true, "trigger": "AuthFailure", "type": "webhook", "method": "PUT", "url": "http://h", "cooldownPeriod": "1m", "headers": [{"name": "A", "value": "b"}]},
-				{"enabled": false, "trigger": "AuthFailure", "type": "log"}]`)},
-		{"external OAuth that is switched off", `"external_oauth": {"enabled": false, "providers": [{"jwt": {"enabled": true, "signing_method": "hmac", "source": "dHlrLTEyMw==", "identity_base_field": "sub", "issued_at_validation_skew": 1}},
+				{"enabled": false, "trigger": "AuthFailure", "type": "log"}]`),
+		},
+		{
+			"external OAuth that is switched off", `"external_oauth": {"enabled": false, "providers": [{"jwt": {"enabled": true, "signing_method": "hmac", "source": "dHlrLTEyMw==", "identity_base_field": "sub", "issued_at_validation_skew": 1}},
 				{"introspection": {"enabled": true, "url": "http://idp", "client_id": "c", "client_secret": "s", "cache": {"enabled": true, "timeout": 3}}}]}`,
 			auth(`"securitySchemes": {"idp": {"enabled": false, "providers": [{"jwt": {"enabled": true, "signingMethod": "hmac", "source": "dHlrLTEyMw==", "identityBaseField": "sub", "issuedAtValidationSkew": 1}},
-				{"introspection": {"enabled": true, "url": "http://idp", "clientID": "c", "clientSecret": "s", "cache": {"enabled": true, "timeout": 3}}}]}}`)},
+				{"introspection": {"enabled": true, "url": "http://idp", "clientID": "c", "clientSecret": "s", "cache": {"enabled": true, "timeout": 3}}}]}}`),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			classic, _, err := apidef.Parse("a.json", with(tc.classic))
@@ -185,8 +201,10 @@ func TestOASPlacesOfAKey(t *testing.T) {
 		{"as the document describes it", scheme(inHeader, `{"enabled": true}`), apidef.Auth{HeaderName: "X-Key"}},
 		{"query", scheme(`{"type": "apiKey", "in": "query", "name": "k"}`, `{"enabled": true}`), apidef.Auth{UseParam: true, ParamName: "k"}},
 		{"cookie", scheme(`{"type": "apiKey", "in": "cookie", "name": "k"}`, `{"enabled": true}`), apidef.Auth{UseCookie: true, CookieName: "k"}},
-		{"further places", scheme(inHeader, `{"enabled": true, "query": {"enabled": true}, "cookie": {"enabled": true, "name": "c"}}`),
-			apidef.Auth{HeaderName: "X-Key", UseParam: true, ParamName: "X-Key", UseCookie: true, CookieName: "c"}},
+		{
+			"further places", scheme(inHeader, `{"enabled": true, "query": {"enabled": true}, "cookie": {"enabled": true, "name": "c"}}`),
+			apidef.Auth{HeaderName: "X-Key", UseParam: true, ParamName: "X-Key", UseCookie: true, CookieName: "c"},
+		},
 		{"the document's name wins", scheme(inHeader, `{"enabled": true, "header": {"enabled": true, "name": "X-Other"}}`), apidef.Auth{HeaderName: "X-Key"}},
 		{"a place that is switched off", scheme(inHeader, `{"enabled": true, "query": {"enabled": false, "name": "k"}}`), apidef.Auth{HeaderName: "X-Key", ParamName: "k"}},
 		{"a scheme that is not switched on", scheme(inHeader, `{"enabled": false}`), apidef.Auth{HeaderName: "X-Key"}},
