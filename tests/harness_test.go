@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -297,9 +298,43 @@ func (g *gateway) awaitLog(text string) {
 		patience, 10*time.Millisecond, "the log lacks %q", text)
 }
 
+// countLog counts the lines of the log that hold all of texts.
+func (g *gateway) countLog(texts ...string) int {
+	count := 0
+	for line := range strings.Lines(g.log.String()) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			count++
+		}
+	}
+	return count
+}
+
+// apiStatus is what the status endpoint says about an API.
+type apiStatus struct {
+	Status, Reason, Driver string
+}
+
+func statusOf(t *testing.T, g *gateway, id string) apiStatus {
+	t.Helper()
+	var all []struct {
+		ID string `json:"api_id"`
+		apiStatus
+	}
+	r := g.get("/tyk/apis", "X-Tyk-Authorization", "test-secret")
+	require.NoError(t, json.Unmarshal([]byte(r.body), &all), r.body)
+	for _, one := range all {
+		if one.ID == id {
+			return one.apiStatus
+		}
+	}
+	require.Fail(t, "the status endpoint does not know the API", id)
+	return apiStatus{}
+}
+
 // seen is what the echo upstream got.
 type seen struct {
 	Method string      `json:"method"`
+	Host   string      `json:"host"`
 	Path   string      `json:"path"`
 	Query  string      `json:"query"`
 	Header http.Header `json:"header"`
@@ -320,7 +355,7 @@ func echo(t *testing.T) string {
 		w.Header().Add("Set-Cookie", "a=1")
 		w.Header().Add("Set-Cookie", "b=2")
 		_ = json.NewEncoder(w).Encode(seen{ // the client reads it or has gone
-			Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
+			Method: r.Method, Host: r.Host, Path: r.URL.Path, Query: r.URL.RawQuery,
 			Header: r.Header, Body: body, Length: r.ContentLength,
 		})
 	}))
