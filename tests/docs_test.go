@@ -19,6 +19,7 @@ import (
 	"github.com/krait-gateway/krait/apidef"
 	"github.com/krait-gateway/krait/bundle"
 	"github.com/krait-gateway/krait/config"
+	"github.com/krait-gateway/krait/policy"
 )
 
 // Each fenced block of docs/ is preceded by a comment that says how it is
@@ -27,7 +28,7 @@ import (
 //	<!-- test: KIND [file=NAME] [JSON] -->
 //	<!-- not run: REASON -->
 //
-// Kinds: tyk.conf, api and manifest are parsed, without a warning; sh is run;
+// Kinds: tyk.conf, api, policies and manifest are parsed, without a warning; sh is run;
 // plugin is a bundle's middleware.py in a real gateway, called as its JSON says
 // (pluginTest); file is only written. The blocks of one document are taken in
 // order in one directory, where file= writes them.
@@ -167,6 +168,8 @@ func (d *documentTest) take(t *testing.T, b block) {
 		})
 	case "api":
 		_, warnings, err = apidef.Parse(b.at(), []byte(b.text))
+	case "policies":
+		_, warnings, err = policy.Parse(b.at(), []byte(b.text))
 	case "manifest":
 		var manifest *bundle.Manifest
 		if manifest, err = bundle.ParseManifest(b.at(), []byte(b.text)); err == nil {
