@@ -50,7 +50,7 @@ build: ## Build bin/krait (needs Go and a C compiler)
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/krait ./cmd/krait
 
 .PHONY: clean
-clean: ## Remove what was built; fetched tools stay (rm -rf .tools .venv)
+clean: ## Remove what was built; fetched tools stay (rm -rf .tools .venv tests/idp/node_modules)
 	rm -rf bin .run bundle.zip pylib/.pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.tools/*' -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -62,7 +62,7 @@ test-go: build ## Go tests with the race detector, end-to-end tests included
 	go test -race -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: test-python
-test-python: ## pylib's tests with three protobuf runtimes, oldest to newest
+test-python: ## Tests of pylib and examples with three protobuf runtimes, oldest to newest
 	@scripts/test-python .tools/venv-protobuf-system/bin/python3
 	@scripts/test-python .tools/venv-protobuf-4.21/bin/python3
 	@scripts/test-python .venv/bin/python3
@@ -143,7 +143,7 @@ setup-test: ## Everything that make test needs
 	@scripts/check-toolchain
 	@scripts/install-packages test
 	@$(STEP) "fetch and build tools (minutes the first time)" \
-		$(MAKE) -j 3 --output-sync=target environments cpythons generators golangci
+		$(MAKE) -j 3 --output-sync=target environments cpythons generators golangci idp
 
 .PHONY: environments
 environments: .venv
@@ -158,6 +158,10 @@ environments: .venv
 .PHONY: cpythons
 cpythons:
 	@scripts/fetch-cpython
+
+.PHONY: idp
+idp:
+	@scripts/install-idp
 
 .PHONY: generators
 generators: $(TOOLS)/protoc-gen-go

@@ -18,7 +18,6 @@ import (
 
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/internal/output"
-	"github.com/krait-gateway/krait/internal/redisserver"
 )
 
 // remote is a site whose plugins are on the server.
@@ -61,7 +60,6 @@ func TestContract7GRPC(t *testing.T) {
 	t.Run("TLS, grpc_authority", testGRPCOverTLS)
 	t.Run("grpc_round_robin_load_balancing", testGRPCRoundRobin)
 	t.Run("health checking", testGRPCHealth)
-	t.Run("the phantom token guide: a signed manifest, auth_check and post_key_auth, Redis", testGRPCPhantomTokenGuide)
 	t.Run("a gateway without Python", testGRPCWithoutPython)
 	t.Run("krait doctor asks the server", testGRPCDoctor)
 }
@@ -247,35 +245,6 @@ func testGRPCHealth(t *testing.T) {
 	reports.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	require.Eventually(t, func() bool { return strings.Contains(g.get("/hello").body, "says that it is NOT_SERVING") },
 		patience, 50*time.Millisecond)
-}
-
-// testGRPCPhantomTokenGuide wires a plugin server as the public guide does.
-func testGRPCPhantomTokenGuide(t *testing.T) {
-	t.Parallel()
-	address, _ := (&probeServer{seen: &output.Buffer{}}).start(t, "tcp", "127.0.0.1:0")
-	s, options := remote(t, "tcp://"+address)
-	delete(options, "venv")
-	s.conf["enable_coprocess"] = true
-	s.conf["storage"] = object{"type": "redis", "addrs": []string{redisserver.Start(t).Addr()}}
-	s.conf["public_key_path"] = filepath.Join(s.dir, "public.pem")
-	run(t, s.dir, "openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem")
-	run(t, s.dir, "openssl", "rsa", "-in", "key.pem", "-pubout", "-out", "public.pem")
-	s.write("manifest.json", `{"file_list": [], "custom_middleware": {"driver": "grpc",
-		"auth_check": {"name": "Auth"}, "post_key_auth": [{"name": "PostKeyAuth"}]}}`)
-	built, err := krait(t, s.dir, "bundle", "build", "-k", "key.pem", "-o", filepath.Join(s.served, "phantom-bundle.zip"))
-	require.NoError(t, err, built)
-	s.api("phantom", echo(t), object{
-		"use_keyless": false, "enable_coprocess_auth": true, "custom_middleware_bundle": "phantom-bundle.zip",
-		"auth": object{"auth_header_name": "Authorization"}, "config_data": object{},
-	})
-	g := s.start()
-	play := append(letIn("opaque", nil).and(telling("PostKeyAuth")).header(t), "Authorization", "Bearer opaque")
-	for range 2 {
-		got := g.get("/phantom/", play...).echoed(t)
-		require.Equal(t, "Auth PostKeyAuth", got.Header.Get("X-Order"))
-		require.Equal(t, "opaque", shown(t, got.Header, "PostKeyAuth").GetMetadata()["token"])
-	}
-	require.Equal(t, 403, g.get("/phantom/", "Authorization", "Bearer opaque").status)
 }
 
 func testGRPCDoctor(t *testing.T) {

@@ -108,13 +108,23 @@ func (p *probeServer) DispatchEvent(_ context.Context, event *coprocesspb.Event)
 // start serves on network and address until stop, or the test's end.
 func (p *probeServer) start(t *testing.T, network, address string, options ...grpc.ServerOption) (served string, stop func()) {
 	t.Helper()
+	return serveGRPC(t, func(server *grpc.Server) {
+		coprocesspb.RegisterDispatcherServer(server, p)
+		if p.health != nil {
+			grpc_health_v1.RegisterHealthServer(server, p.health)
+		}
+	}, network, address, options...)
+}
+
+// serveGRPC serves what register adds until stop, or the test's end.
+func serveGRPC(
+	t *testing.T, register func(*grpc.Server), network, address string, options ...grpc.ServerOption,
+) (served string, stop func()) {
+	t.Helper()
 	listener, err := net.Listen(network, address)
 	require.NoError(t, err)
 	server := grpc.NewServer(options...)
-	coprocesspb.RegisterDispatcherServer(server, p)
-	if p.health != nil {
-		grpc_health_v1.RegisterHealthServer(server, p.health)
-	}
+	register(server)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	var once sync.Once

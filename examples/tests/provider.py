@@ -49,7 +49,9 @@ class Provider:
         return len(self.forms)
 
     def stop(self) -> None:
-        """End it; what connects later is refused."""
+        """End it, if it has not ended; what connects later is refused."""
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -4,7 +4,6 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -24,26 +23,6 @@ CHALLENGE = 'Bearer error="invalid_token"'
 @pytest.fixture
 def plugin() -> ModuleType:
     return load(Path(__file__).parent.parent / "middleware.py")
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    provider = Provider()
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give the plugin an empty store and collect what it logs."""
-    lines: list[str] = []
-
-    class Host(_host.StandIn):
-        def log(self, level: bytes, message: bytes, *_: bytes) -> None:
-            lines.append(f"{level.decode()}: {message.decode()}")
-
-    monkeypatch.setattr(_host.BOUND, "host", Host())
-    return lines
 
 
 class Caller:
