@@ -2,7 +2,6 @@ package apidef
 
 import (
 	"fmt"
-	"regexp"
 
 	"github.com/krait-gateway/krait/jsonfile"
 )
@@ -39,32 +38,9 @@ type MiddlewareDefinition struct {
 	Disabled    bool `json:"disabled,omitempty"`
 }
 
-// IDExtractor finds the session id in a request, so that auth_check need not
-// run for each (contract section 6).
-type IDExtractor struct {
-	ExtractFrom string          `json:"extract_from,omitempty"` // header, form or body
-	ExtractWith string          `json:"extract_with,omitempty"` // value, regex or xpath
-	Config      ExtractorConfig `json:"extractor_config,omitzero"`
-	Disabled    bool            `json:"disabled,omitempty"`
-}
-
-// ExtractorConfig holds the settings of all kinds of [IDExtractor].
-type ExtractorConfig struct {
-	HeaderName      string `json:"header_name,omitempty"`
-	ParamName       string `json:"param_name,omitempty"`
-	RegexExpression string `json:"regex_expression,omitempty"`
-	RegexMatchIndex int    `json:"regex_match_index,omitempty"`
-	XPathExpression string `json:"xpath_expression,omitempty"`
-}
-
 // Runs says whether the hook is there and not disabled.
 func (d MiddlewareDefinition) Runs() bool {
 	return d.Name != "" && !d.Disabled
-}
-
-// Runs says whether the extractor is configured and not disabled.
-func (x IDExtractor) Runs() bool {
-	return (x.ExtractFrom != "" || x.ExtractWith != "") && !x.Disabled
 }
 
 // HasHooks says whether any hook runs.
@@ -116,47 +92,5 @@ func (m *CustomMiddleware) Faults(file, field string) []jsonfile.Fault {
 			add("driver", fmt.Sprintf("%q is not a driver of this gateway", m.Driver), "use python or grpc")
 		}
 	}
-	if m.IDExtractor.Runs() {
-		m.IDExtractor.faults(add)
-	}
-	return faults
-}
-
-func (x IDExtractor) faults(add func(member, problem, next string)) {
-	switch x.ExtractFrom {
-	case "header":
-		if x.Config.HeaderName == "" {
-			add("id_extractor.extractor_config.header_name", "is missing", "write the name of the header that holds the id")
-		}
-	case "form":
-		if x.Config.ParamName == "" {
-			add("id_extractor.extractor_config.param_name", "is missing", "write the name of the form field that holds the id")
-		}
-	case "body":
-	default:
-		add("id_extractor.extract_from", fmt.Sprintf("%q is not known", x.ExtractFrom), "use header, form or body")
-	}
-	switch x.ExtractWith {
-	case "value":
-		if x.ExtractFrom == "body" {
-			add("id_extractor.extract_with", "value cannot be used with the body, all callers would share one session",
-				"use regex or xpath, or extract from header or form")
-		}
-	case "regex":
-		if x.Config.RegexExpression == "" {
-			add("id_extractor.extractor_config.regex_expression", "is missing", "write the regular expression")
-		} else if _, err := regexp.Compile(x.Config.RegexExpression); err != nil {
-			add("id_extractor.extractor_config.regex_expression", "is not a regular expression: "+err.Error(),
-				"correct it, the syntax is that of Go (RE2)")
-		}
-		if x.Config.RegexMatchIndex < 0 {
-			add("id_extractor.extractor_config.regex_match_index", "is negative", "write 0 for the first match")
-		}
-	case "xpath":
-		if x.Config.XPathExpression == "" {
-			add("id_extractor.extractor_config.xpath_expression", "is missing", "write the XPath expression")
-		}
-	default:
-		add("id_extractor.extract_with", fmt.Sprintf("%q is not known", x.ExtractWith), "use value, regex or xpath")
-	}
+	return append(faults, m.IDExtractor.Faults(file, field+".id_extractor")...)
 }
