@@ -146,9 +146,6 @@ func TestParseWarnings(t *testing.T) {
 		{"paths that Tyk leaves unprotected stay protected", `"version_data": {"not_versioned": true, "versions": {"Default": {"use_extended_paths": true, "extended_paths": {"ignored": [{"path": "/open"}]}}}}`, []string{
 			"a.json: version_data.versions.Default.extended_paths.ignored: is not supported and without effect",
 		}},
-		{"id extractor", `"custom_middleware": {"id_extractor": {"extract_from": "header", "extract_with": "value", "extractor_config": {"header_name": "Authorization"}}}`, []string{
-			"a.json: custom_middleware.id_extractor: is not used by this version; auth_check runs for every request",
-		}},
 		{"keyless beside custom auth", `"use_keyless": true, "enable_coprocess_auth": true`, []string{
 			"a.json: use_keyless: is true, so that the auth_check hook does not run and anybody may call the API",
 		}},

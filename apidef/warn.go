@@ -33,9 +33,6 @@ func warnClassic(name string, api *API, tree map[string]any, unknown []string) [
 
 // common is what both forms can ask for.
 func (w *warner) common(api *API) {
-	if api.CustomMiddleware.IDExtractor.Runs() {
-		w.add(api.Form.Field("custom_middleware.id_extractor"), "is not used by this version; auth_check runs for every request")
-	}
 	if api.Keyless && api.CustomAuth {
 		w.keyless(api.Form, "the auth_check hook does not run")
 	}

@@ -18,9 +18,6 @@ import (
 const (
 	// tokenMember is the member of metadata that identifies the session.
 	tokenMember = "token"
-	// makerMember is the member of a stored session's metadata that says
-	// which API's auth_check made it. Plugin code never sees it.
-	makerMember = "krait:auth_check_api"
 	// sessionTimeout bounds one access to stored sessions.
 	sessionTimeout = 3 * time.Second
 	bearerPrefix   = "Bearer "
@@ -32,15 +29,27 @@ func (c *chain) authenticate(x *exchange) *reply {
 		x.log.Info("request carries its key's header more than once, it is refused", telemetry.KeyField, c.auth.HeaderName)
 		return errorReply(http.StatusBadRequest, msgAmbiguous)
 	}
-	if c.authCheck != nil {
+	switch {
+	case c.extractor != nil:
+		return x.authenticateByIdentity(c)
+	case c.authCheck != nil:
 		return x.authenticateByHook(c)
 	}
 	return x.authenticateByKey(c)
 }
 
-// authenticateByHook runs auth_check and stores the session it returns
-// (contract section 3, "auth_check success").
+// authenticateByHook runs auth_check and stores the session under its token.
 func (x *exchange) authenticateByHook(c *chain) *reply {
+	if answer := x.runAuthCheck(c); answer != nil {
+		return answer
+	}
+	x.storeSession(c, makerMember)
+	return x.applyPolicies()
+}
+
+// runAuthCheck runs auth_check and takes over the session that it returns
+// (contract section 3, "auth_check success").
+func (x *exchange) runAuthCheck(c *chain) *reply {
 	out, err := c.authCheck.Request(x.r.Context(), x.r, x.body, nil)
 	if err != nil {
 		return x.hookReply(&hookFailure{hook: c.authCheck, err: err})
@@ -70,16 +79,15 @@ func (x *exchange) authenticateByHook(c *chain) *reply {
 	}
 	s.OrgId = x.api.orgID
 	x.session, x.token = s, token
-	x.storeSession(c)
-	return x.applyPolicies()
+	return nil
 }
 
-// storeSession keeps x.session under its token. When the store is away the
-// request goes on: the hook has established who calls, and it does so again
-// for the next request. What the store alone protects, the quota counters, is
-// then left as it is. Requests of sessions with limits are refused all the same,
-// by checkLimits.
-func (x *exchange) storeSession(c *chain) {
+// storeSession keeps x.session under x.token. maker is one of makerMembers. When
+// the store is away the request goes on: the hook has established who calls, and
+// it does so again for the next request. What the store alone protects, the quota
+// counters, is then left as it is. Requests of sessions with limits are refused
+// all the same, by checkLimits.
+func (x *exchange) storeSession(c *chain, maker string) {
 	// The session is worth keeping also when the client hangs up now.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), sessionTimeout)
 	defer cancel()
@@ -100,9 +108,10 @@ func (x *exchange) storeSession(c *chain) {
 		return
 	}
 	ttl := session.Lifetime(x.session, c.lifetimes, time.Now())
-	x.session.Metadata[makerMember] = x.api.id
+	hideMakers(x.session)
+	x.session.Metadata[maker] = x.api.id
 	err = sessions.Put(ctx, x.token, x.session, ttl)
-	delete(x.session.Metadata, makerMember)
+	hideMakers(x.session)
 	if err == nil {
 		return
 	}
@@ -110,17 +119,6 @@ func (x *exchange) storeSession(c *chain) {
 		x.log.Warn("cannot store the session", telemetry.KeyCount, skipped,
 			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())
 	}
-}
-
-// opens reports whether s, as it is stored, is a key of the API a. A session
-// that auth_check made vouches for its caller at that hook's API; elsewhere it
-// counts only when its access rights say where.
-func opens(s *coprocesspb.SessionState, a *api) bool {
-	if s.GetOrgId() != a.orgID {
-		return false
-	}
-	maker, bound := s.GetMetadata()[makerMember]
-	return !bound || maker == a.id || len(s.GetAccessRights()) > 0
 }
 
 // authenticateByKey looks the request's key up. Without an answer of the store
@@ -136,7 +134,7 @@ func (x *exchange) authenticateByKey(c *chain) *reply {
 	s, id, err := x.storedKey(ctx, key)
 	switch {
 	case err == nil:
-		delete(s.GetMetadata(), makerMember)
+		hideMakers(s)
 		x.session, x.token = s, id
 		return x.applyPolicies()
 	case errors.Is(err, store.ErrNotFound):

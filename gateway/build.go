@@ -18,6 +18,7 @@ import (
 	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/hook"
+	"github.com/krait-gateway/krait/idextract"
 	"github.com/krait-gateway/krait/session"
 	"github.com/krait-gateway/krait/telemetry"
 )
@@ -186,6 +187,9 @@ func (g *Gateway) newChain(a *api, def *apidef.API, plugins *pluginSet) (*chain,
 	if c.authCheck, err = authCheckOf(plugins, a, def); err != nil {
 		return nil, err
 	}
+	if c.extractor, err = extractorOf(plugins, a, c.authCheck); err != nil {
+		return nil, err
+	}
 	if def.Keyless {
 		// They belong to a protected chain, as in the reference.
 		c.postKeyAuth = nil
@@ -228,6 +232,19 @@ func authCheckOf(plugins *pluginSet, a *api, def *apidef.API) (*hook.Hook, error
 		return nil, errors.New("custom_middleware_bundle: more than one bundle has an auth_check; remove all but one")
 	}
 	return found[0], nil
+}
+
+// extractorOf returns what identifies callers whom authCheck need not see again,
+// nil when it sees them all.
+func extractorOf(plugins *pluginSet, a *api, authCheck *hook.Hook) (*idextract.Extractor, error) {
+	switch {
+	case !plugins.extractor.Runs():
+		return nil, nil
+	case authCheck == nil:
+		a.log.Warn("id_extractor is without effect, because the API has no auth_check hook that runs", telemetry.KeyBundle, a.bundles)
+		return nil, nil
+	}
+	return idextract.New(plugins.extractor)
 }
 
 // decodedPath is the path that decoded request paths are compared with.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/hook"
+	"github.com/krait-gateway/krait/idextract"
 	"github.com/krait-gateway/krait/session"
 )
 
@@ -14,7 +15,8 @@ import (
 type chain struct {
 	keyless     bool
 	pre         []*hook.Hook
-	authCheck   *hook.Hook // nil: stored keys
+	authCheck   *hook.Hook           // nil: stored keys
+	extractor   *idextract.Extractor // nil: auth_check runs for each request
 	auth        authSource
 	postKeyAuth []*hook.Hook
 	post        []*hook.Hook
@@ -31,9 +33,10 @@ type chain struct {
 	lifetimes session.Lifetimes
 }
 
-// hasHooks decides whether request bodies are buffered.
-func (c *chain) hasHooks() bool {
-	return len(c.pre)+len(c.postKeyAuth)+len(c.post)+len(c.response) > 0 || c.authCheck != nil
+// buffers decides whether every request's body is buffered. With an ID
+// extractor, auth_check alone is no reason: most requests do without it.
+func (c *chain) buffers() bool {
+	return len(c.pre)+len(c.postKeyAuth)+len(c.post)+len(c.response) > 0 || c.authCheck != nil && c.extractor == nil
 }
 
 // run takes x through the chain of a. A non-nil reply is the answer; a non-nil

@@ -44,8 +44,8 @@ type exchange struct {
 	// r is the gateway's own copy, which hooks change. r.URL has a scheme
 	// only when a hook gave it one.
 	r *http.Request
-	// body buffers the request body, nil when the API has no hooks; then
-	// stream is what the upstream reads.
+	// body buffers the request body, nil when no hook needs it; then stream is
+	// what the upstream reads.
 	body   *hook.Body
 	stream *clientBody
 	// session is nil for keyless APIs and until authentication.
@@ -128,7 +128,7 @@ func (x *exchange) availability(a *api) *reply {
 }
 
 // openBody applies the limit on request bodies and prepares buffering when
-// the API has hooks. Nothing is read yet.
+// hooks need it. Nothing is read yet.
 func (x *exchange) openBody(c *chain) *reply {
 	if c.bodyLimit > 0 && x.r.ContentLength > c.bodyLimit {
 		x.log.Debug("request body is too long", telemetry.KeyCount, x.r.ContentLength)
@@ -137,19 +137,28 @@ func (x *exchange) openBody(c *chain) *reply {
 	if x.body != nil {
 		return nil // buffered by the API that routed the request here
 	}
-	if c.hasHooks() {
-		limit := c.bodyLimit
-		if limit <= 0 {
-			limit = requestLimit
-		}
-		x.body = hook.NewBody(limit)
-		x.body.SetBudget(x.gateway.bodies)
+	if c.buffers() {
+		x.bufferBody(c)
 		return nil
 	}
 	if x.stream = x.w.body; x.stream != nil && c.bodyLimit > 0 {
 		x.stream.ReadCloser = http.MaxBytesReader(x.w.ResponseWriter, x.stream.ReadCloser, c.bodyLimit)
 	}
 	return nil
+}
+
+// bufferBody makes the body that would stream one that is buffered. Nothing of it
+// may have been read yet.
+func (x *exchange) bufferBody(c *chain) {
+	if x.body != nil {
+		return
+	}
+	limit := c.bodyLimit
+	if limit <= 0 {
+		limit = requestLimit
+	}
+	x.body, x.stream = hook.NewBody(limit), nil
+	x.body.SetBudget(x.gateway.bodies)
 }
 
 // bodyError returns why the body that streams could not be read.

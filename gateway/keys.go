@@ -65,7 +65,7 @@ func (g *Gateway) serveKey(w http.ResponseWriter, r *http.Request) {
 		answer.writeAdmin(w, r, msgKeyNotFound)
 		return
 	}
-	delete(s.GetMetadata(), makerMember)
+	hideMakers(s)
 	g.showCounters(r.Context(), id, s)
 	s.KeyId = id
 	writeJSON(w, r, http.StatusOK, session.DocumentOf(s))
@@ -114,13 +114,7 @@ func (g *Gateway) changeKey(w http.ResponseWriter, r *http.Request) {
 		case old.GetOrgId() != s.GetOrgId():
 			answer = badKey("org_id: is not that of the key; a key stays in its organisation")
 		default:
-			if maker := old.GetMetadata()[makerMember]; maker != "" {
-				// Whatever its rights become, it opens no other API by itself.
-				if s.Metadata == nil {
-					s.Metadata = make(map[string]string, 1)
-				}
-				s.Metadata[makerMember] = maker
-			}
+			keepMakers(s, old) // whatever its rights become, it opens no other API by itself
 			answer = g.putKey(r, id, s, old)
 		}
 	}
@@ -244,8 +238,10 @@ func (g *Gateway) readKey(w http.ResponseWriter, r *http.Request) (*coprocesspb.
 	if err != nil {
 		return nil, badKey(msgKeyMalformed + ": " + oneLine(err))
 	}
-	if _, taken := s.GetMetadata()[makerMember]; taken {
-		return nil, badKey(msgKeyMalformed + ": body: meta_data." + makerMember + ": is the gateway's own; remove it")
+	for _, member := range makerMembers() {
+		if _, taken := s.GetMetadata()[member]; taken {
+			return nil, badKey(msgKeyMalformed + ": body: meta_data." + member + ": is the gateway's own; remove it")
+		}
 	}
 	applied := s.CloneVT()
 	if _, err := g.policies.Load().Apply(applied, s.GetOrgId(), ""); err != nil {

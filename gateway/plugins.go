@@ -21,6 +21,9 @@ import (
 type pluginSet struct {
 	driver string
 	units  []pluginUnit
+	// extractor is the id_extractor that counts, one that does not run when
+	// there is none.
+	extractor apidef.IDExtractor
 	// stale says why older versions of bundles are used, "" when none is.
 	stale string
 }
@@ -44,10 +47,10 @@ type sharedPlugin struct {
 // handed to s, which frees it.
 func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *apidef.API) (*pluginSet, error) {
 	if len(def.Bundles) == 0 {
-		return g.loadOwnHooks(ctx, s, a, def)
+		return g.loadOwnHooks(ctx, s, def)
 	}
-	if def.CustomMiddleware.HasHooks() {
-		a.log.Warn("hooks of the API definition are without effect, those of the bundle's manifest count",
+	if def.CustomMiddleware.HasHooks() || def.CustomMiddleware.IDExtractor.Runs() {
+		a.log.Warn("custom_middleware of the API definition is without effect, that of the bundle's manifest counts",
 			telemetry.KeyFile, a.file, telemetry.KeyBundle, a.bundles)
 	}
 	if g.bundles == nil {
@@ -66,11 +69,10 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 	if err != nil {
 		return nil, fmt.Errorf("custom_middleware_bundle: %w", err)
 	}
-	if combined.IDExtractor != nil {
-		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request",
-			telemetry.KeyBundle, combined.IDExtractor.Name)
-	}
 	set := &pluginSet{driver: combined.Driver, stale: staleness(bundles)}
+	if combined.IDExtractor != nil {
+		set.extractor = combined.IDExtractor.Manifest.CustomMiddleware.IDExtractor
+	}
 	for i, b := range bundles {
 		code, err := codeOf(b)
 		if err != nil {
@@ -106,13 +108,10 @@ func staleness(bundles []*bundle.Bundle) string {
 
 // loadOwnHooks loads hooks and event functions that an API definition names
 // without a bundle. They have no code here, so only a driver that calls a plugin server can run them.
-func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *apidef.API) (*pluginSet, error) {
+func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, def *apidef.API) (*pluginSet, error) {
 	mw := &def.CustomMiddleware
 	if !def.NeedsDriver() {
-		return &pluginSet{}, nil
-	}
-	if mw.IDExtractor.Runs() {
-		a.log.Warn("id_extractor is without effect in this version, auth_check runs for every request")
+		return &pluginSet{extractor: mw.IDExtractor}, nil
 	}
 	plugin, err := g.loadPlugin(ctx, s, mw.Driver, coprocess.Code{
 		Name: def.ID, Hooks: hookNames(mw), Events: def.EventFunctions(),
@@ -120,7 +119,10 @@ func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, a *api, def *ap
 	if err != nil {
 		return nil, err
 	}
-	return &pluginSet{driver: mw.Driver, units: []pluginUnit{{hash: bundle.ID(""), middleware: mw, plugin: plugin}}}, nil
+	return &pluginSet{
+		driver: mw.Driver, extractor: mw.IDExtractor,
+		units: []pluginUnit{{hash: bundle.ID(""), middleware: mw, plugin: plugin}},
+	}, nil
 }
 
 // loadPlugin loads code, once per snapshot.

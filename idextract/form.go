@@ -18,7 +18,7 @@ func hasForm(r *http.Request) bool {
 		return false
 	}
 	// The media type is known also when a parameter after it is malformed.
-	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) //nolint:errcheck // see above
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return media == formMedia
 }
 

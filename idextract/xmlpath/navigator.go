@@ -8,8 +8,8 @@ const noAttribute = -1
 // textPerStep is how many bytes of text count as one step.
 const textPerStep = 64
 
-// navigator is a position in a document. When the steps of its search are used
-// up it does not move any more, which ends the search.
+// navigator is a position in a document. It ends the search, with a panic, when
+// its steps are used up.
 type navigator struct {
 	*document
 	left      *int // steps, common to all copies
@@ -22,17 +22,18 @@ func newNavigator(d *document) *navigator {
 	return &navigator{document: d, left: &left, attribute: noAttribute}
 }
 
-func (n *navigator) exhausted() bool { return *n.left <= 0 }
-
-// spend takes steps, and reports whether there were any left.
-func (n *navigator) spend(steps int) bool {
-	*n.left -= min(steps, *n.left)
-	return *n.left > 0
+// spend takes steps. The library has no other way to end a search than a panic,
+// which document.first recovers from.
+func (n *navigator) spend(steps int) {
+	if *n.left -= steps; *n.left < 0 {
+		panic(errExhausted) //nolint:forbidigo // see above
+	}
 }
 
 // move goes to another node, if there is one.
 func (n *navigator) move(to int) bool {
-	if to == none || n.attribute != noAttribute || !n.spend(1) {
+	n.spend(1)
+	if to == none || n.attribute != noAttribute {
 		return false
 	}
 	n.at = to
@@ -40,6 +41,7 @@ func (n *navigator) move(to int) bool {
 }
 
 func (n *navigator) NodeType() xpath.NodeType {
+	n.spend(1)
 	if n.attribute != noAttribute {
 		return xpath.AttributeNode
 	}
@@ -58,7 +60,7 @@ func (n *navigator) Prefix() string { return "" }
 
 func (n *navigator) Value() string {
 	value := n.value()
-	n.spend(len(value) / textPerStep)
+	n.spend(1 + len(value)/textPerStep)
 	return value
 }
 
@@ -74,6 +76,7 @@ func (n *navigator) value() string {
 }
 
 func (n *navigator) Copy() xpath.NodeNavigator {
+	n.spend(1)
 	c := *n
 	return &c
 }
@@ -86,13 +89,14 @@ func (n *navigator) MoveToRoot() {
 func (n *navigator) MoveToParent() bool {
 	if n.attribute != noAttribute {
 		n.attribute = noAttribute
-		return n.spend(1)
+		return true
 	}
 	return n.move(n.nodes[n.at].parent)
 }
 
 func (n *navigator) MoveToNextAttribute() bool {
-	if n.attribute+1 >= len(n.nodes[n.at].attributes) || !n.spend(1) {
+	n.spend(1)
+	if n.attribute+1 >= len(n.nodes[n.at].attributes) {
 		return false
 	}
 	n.attribute++

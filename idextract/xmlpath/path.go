@@ -10,9 +10,9 @@ import (
 	"github.com/antchfx/xpath"
 )
 
-// maxSteps bounds one search: how often it moves between nodes, and how much
-// text it compares.
-const maxSteps = 5_000_000
+// maxSteps bounds one search: how often it looks at nodes and moves between them,
+// and how much text it compares.
+const maxSteps = 10_000_000
 
 // Errors of [Path.First], wrapped with what is wrong.
 var (
@@ -21,6 +21,9 @@ var (
 	ErrMalformed = errors.New("malformed XML")
 	// ErrTooComplex says that the document exceeds a limit.
 	ErrTooComplex = errors.New("XML document is too complex")
+
+	// errExhausted ends a search whose steps are used up.
+	errExhausted = errors.New("too many steps")
 )
 
 // Path is a compiled expression.
@@ -94,17 +97,16 @@ func selectsNodes(compiled *xpath.Expr) (ok bool) {
 // first returns the text of the first node that compiled selects.
 func (d *document) first(compiled *xpath.Expr) (text string, err error) {
 	defer func() {
-		if recover() != nil {
+		switch fault := recover(); fault {
+		case nil:
+		case errExhausted:
+			text, err = "", fmt.Errorf("%w: searching it takes more than %d steps", ErrTooComplex, maxSteps)
+		default:
 			text, err = "", fmt.Errorf("%w: the expression fails on this document", ErrMalformed)
 		}
 	}()
-	start := newNavigator(d)
-	found := compiled.Select(start)
-	moved := found.MoveNext()
-	if start.exhausted() {
-		return "", fmt.Errorf("%w: searching it takes more than %d steps", ErrTooComplex, maxSteps)
-	}
-	if !moved {
+	found := compiled.Select(newNavigator(d))
+	if !found.MoveNext() {
 		return "", nil
 	}
 	return found.Current().Value(), nil
