@@ -34,10 +34,6 @@ type Dispatcher interface {
 	// message, handler_name and spec (contract section 8), to the event
 	// handler that handler_name names.
 	DispatchEvent(ctx context.Context, event []byte) error
-	// Reload loads the plugin code anew from where it came from. Calls in
-	// flight end on the code they began with. On an error the old code
-	// stays in service.
-	Reload(ctx context.Context) error
 }
 
 // Plugin is loaded plugin code. Close lets calls in flight end and frees it.
@@ -49,6 +45,9 @@ type Plugin interface {
 // Driver makes plugin code callable.
 type Driver interface {
 	// Load loads code and checks that it defines every hook of code.Hooks.
+	// Changed code has to be in another directory: what is loaded may still
+	// import from the old one, and a library that is mapped is found by its
+	// path.
 	Load(ctx context.Context, code Code) (Plugin, error)
 }
 

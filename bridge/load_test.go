@@ -58,28 +58,31 @@ func TestLoadFaults(t *testing.T) {
 	})
 }
 
-func TestReload(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, hookSetting("1"))
-	p, err := python.Load(t.Context(), coprocess.Code{Name: "r.zip", Dir: dir, Entry: "middleware.py", Hooks: []string{"H"}})
-	require.NoError(t, err)
-	value := func() string {
+func TestNewCodeBesideTheOld(t *testing.T) {
+	load := func(source string) (coprocess.Plugin, error) {
+		dir := t.TempDir()
+		write(t, dir, source)
+		return python.Load(t.Context(), coprocess.Code{Name: "r.zip", Dir: dir, Entry: "middleware.py", Hooks: []string{"H"}})
+	}
+	value := func(p coprocess.Plugin) string {
 		got, err := p.Dispatch(t.Context(), object("H"))
 		require.NoError(t, err)
 		return got.Request.SetHeaders["X-Value"]
 	}
-	require.Equal(t, "1", value())
-	write(t, dir, hookSetting("2"))
-	require.NoError(t, p.Reload(t.Context()))
-	require.Equal(t, "2", value())
-	write(t, dir, "def broken(:")
-	require.Error(t, p.Reload(t.Context()))
-	require.Equal(t, "2", value(), "the old code stays in service")
-	require.NoError(t, p.Close())
-	require.NoError(t, p.Close(), "closing again does nothing")
-	_, err = p.Dispatch(t.Context(), object("H"))
+	one, err := load(hookSetting("1"))
+	require.NoError(t, err)
+	two, err := load(hookSetting("2"))
+	require.NoError(t, err)
+	_, err = load("def broken(:")
+	require.Error(t, err)
+	require.Equal(t, "1", value(one))
+	require.Equal(t, "2", value(two))
+	require.NoError(t, one.Close())
+	require.NoError(t, one.Close(), "closing again does nothing")
+	_, err = one.Dispatch(t.Context(), object("H"))
 	require.ErrorIs(t, err, coprocess.ErrNotReady)
-	require.ErrorIs(t, p.Reload(t.Context()), coprocess.ErrNotReady)
+	require.Equal(t, "2", value(two))
+	require.NoError(t, two.Close())
 }
 
 func TestALoadThatNobodyWaitsForLeavesNothing(t *testing.T) {
@@ -106,7 +109,7 @@ func TestALoadThatNobodyWaitsForLeavesNothing(t *testing.T) {
 	require.Eventually(t, func() bool { return measure(t, p).modules == before.modules }, 10*time.Second, 10*time.Millisecond)
 }
 
-func TestCallsRaceReloadAndClose(t *testing.T) {
+func TestCallsRaceLoadsAndClose(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, hookSetting("1"))
 	p, err := python.Load(t.Context(), coprocess.Code{Name: "race.zip", Dir: dir, Entry: "middleware.py"})
@@ -126,7 +129,9 @@ func TestCallsRaceReloadAndClose(t *testing.T) {
 		})
 	}
 	for range 50 {
-		require.NoError(t, p.Reload(t.Context()))
+		other, err := python.Load(t.Context(), coprocess.Code{Name: "race.zip", Dir: dir, Entry: "middleware.py"})
+		require.NoError(t, err)
+		require.NoError(t, other.Close())
 	}
 	require.NoError(t, p.Close())
 	group.Wait()

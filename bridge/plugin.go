@@ -41,19 +41,11 @@ type plugin struct {
 	// overdue counts calls that run beyond their time limit and keep their
 	// places.
 	overdue atomic.Int64
-	// loading keeps Reload and Close apart.
-	loading sync.Mutex
-
-	mu      sync.Mutex // guards what follows; held for moments only
-	current *version   // nil once closed
-}
-
-// version is the code of one load. It is freed when it is no longer current
-// and the last call on it has ended.
-type version struct {
 	handle  int64
-	calls   int
-	retired bool
+
+	mu    sync.Mutex // guards what follows; held for moments only
+	calls int        // in flight; the last one frees the code once gone is set
+	gone  bool
 }
 
 // Load imports code.Entry in a package of its own and checks that it defines
@@ -75,7 +67,7 @@ func (r *Runtime) Load(ctx context.Context, code coprocess.Code) (coprocess.Plug
 	if err != nil {
 		return nil, err
 	}
-	p.current = &version{handle: handle}
+	p.handle = handle
 	return p, nil
 }
 
@@ -98,56 +90,40 @@ func (p *plugin) load(ctx context.Context) (int64, error) {
 		C.krait_load(c, unsafe.SliceData(texts), C.size_t(len(code.Hooks)), C.size_t(len(code.Events)), C.size_t(len(code.Path)))
 	}
 	read := func(c *C.struct_krait_call) (int64, error) { return int64(c.handle), nil }
+	// Imports that never end keep their places; some have to be left for calls.
+	if err := p.runtime.loads.Acquire(ctx, 1); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %d imports of plugin code run already; the log names those that are overdue",
+				coprocess.ErrBusy, p.runtime.mostOverdue())
+		}
+		return 0, fmt.Errorf("load plugin %q: %w", code.Name, err)
+	}
+	ran := false
 	handle, err := invoke(ctx, p.runtime, job[int64]{
-		about: []any{telemetry.KeyBundle, code.Name}, run: run, read: read, discard: p.unload,
+		about: []any{telemetry.KeyBundle, code.Name},
+		begin: func() error { ran = true; return nil },
+		run:   run, read: read, discard: p.unload,
+		end: func() { p.runtime.loads.Release(1) },
 	})
+	if !ran {
+		p.runtime.loads.Release(1)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("load plugin %q: %w", code.Name, err)
 	}
 	return handle, nil
 }
 
-// replace makes v current, nil for none, and frees the version before it: now,
-// or when its last call ends.
-func (p *plugin) replace(v *version) {
-	p.mu.Lock()
-	old := p.current
-	p.current = v
-	idle := false
-	if old != nil {
-		old.retired = true
-		idle = old.calls == 0
-	}
-	p.mu.Unlock()
-	if idle {
-		p.runtime.withPlace(func() { p.unload(old.handle) })
-	}
-}
-
-// Reload imports the code anew from its directory.
-func (p *plugin) Reload(ctx context.Context) error {
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	p.mu.Lock()
-	closed := p.current == nil // only Close makes it so, and loading keeps that away
-	p.mu.Unlock()
-	if closed {
-		return p.closed()
-	}
-	handle, err := p.load(ctx)
-	if err != nil {
-		return err
-	}
-	p.replace(&version{handle: handle})
-	return nil
-}
-
 // Close refuses further calls and frees the code once those in flight have
 // ended on it.
 func (p *plugin) Close() error {
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	p.replace(nil)
+	p.mu.Lock()
+	idle := !p.gone && p.calls == 0
+	p.gone = true
+	p.mu.Unlock()
+	if idle {
+		p.runtime.withPlace(func() { p.unload(p.handle) })
+	}
 	return nil
 }
 
@@ -155,12 +131,11 @@ func (p *plugin) closed() error {
 	return fmt.Errorf("plugin %q: %w: it is closed", p.code.Name, coprocess.ErrNotReady)
 }
 
-// visit is one call of a plugin: its turn, when calls come one after the
-// other, and the version that it runs on.
+// visit is one call of a plugin, with its turn when calls come one after the
+// other.
 type visit struct {
-	plugin  *plugin
-	version *version
-	turn    bool
+	plugin *plugin
+	turn   bool
 }
 
 // takeTurn waits for the turn of a serial plugin. It comes before the place
@@ -191,30 +166,29 @@ func (v *visit) endTurn() {
 	}
 }
 
-// begin takes the current version.
+// begin counts the call in, so that the code stays.
 func (v *visit) begin() error {
 	p := v.plugin
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current == nil {
+	if p.gone {
 		return p.closed()
 	}
-	v.version = p.current
-	v.version.calls++
+	p.calls++
 	return nil
 }
 
-// end gives the version back, and frees it when it was replaced meanwhile and
-// this was its last call. The call still has its place, so the interpreter is
-// there.
+// end counts the call out, and frees the code when the plugin was closed
+// meanwhile and this was its last call. The call still has its place, so the
+// interpreter is there.
 func (v *visit) end() {
 	p := v.plugin
 	p.mu.Lock()
-	v.version.calls--
-	last := v.version.retired && v.version.calls == 0
+	p.calls--
+	last := p.gone && p.calls == 0
 	p.mu.Unlock()
 	if last {
-		p.unload(v.version.handle)
+		p.unload(p.handle)
 	}
 	v.endTurn()
 }
@@ -228,7 +202,7 @@ func (p *plugin) unload(handle int64) {
 	defer C.krait_call_free(c)
 	C.krait_unload(c, C.longlong(handle))
 	if err := goError(&c.error); err != nil {
-		p.runtime.config.Logger.Warn("replaced plugin code stays in memory", telemetry.KeyBundle, p.code.Name, telemetry.KeyError, err)
+		p.runtime.config.Logger.Warn("plugin code that was closed stays in memory", telemetry.KeyBundle, p.code.Name, telemetry.KeyError, err)
 	}
 }
 
@@ -251,7 +225,7 @@ func visitPlugin[T any](ctx context.Context, p *plugin, function string, run fun
 			began = err == nil
 			return err
 		},
-		run:     func(c *C.struct_krait_call) { run(c, C.longlong(v.version.handle)) },
+		run:     func(c *C.struct_krait_call) { run(c, C.longlong(p.handle)) },
 		read:    read,
 		end:     v.end,
 		overdue: &p.overdue,

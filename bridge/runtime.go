@@ -46,6 +46,8 @@ type Runtime struct {
 	// knows that nothing runs.
 	places   *semaphore.Weighted
 	inFlight atomic.Int64
+	// loads bounds the imports of plugin code among them.
+	loads *semaphore.Weighted
 
 	stopOnce sync.Once
 	stop     chan time.Duration // to the owner: finalise, or with < 0 do not
@@ -77,6 +79,7 @@ func Start(ctx context.Context, cfg Config) (*Runtime, error) {
 		stop:    make(chan time.Duration),
 		stopped: make(chan struct{}),
 	}
+	r.loads = semaphore.NewWeighted(r.mostOverdue())
 	if err := r.start(); err != nil {
 		r.state.Store(int32(StateStopped))
 		return nil, fmt.Errorf("start Python %s (%s): %w", python.Version, python.Library, err)
@@ -205,6 +208,7 @@ func (r *Runtime) Versions() Versions { return r.versions }
 
 // mostOverdue is how many places one plugin may hold with calls that run beyond
 // their time limit; then its calls are refused, so that others find places.
+// Imports may take as many together.
 func (r *Runtime) mostOverdue() int64 { return int64(max(1, r.config.MaxInFlight/2)) }
 
 // InFlight returns how many calls are in plugin code, those included that

@@ -45,7 +45,7 @@ type Config struct {
 type Bus struct {
 	logger   *slog.Logger
 	timeout  time.Duration
-	apis     atomic.Pointer[map[string]API] // by API id; never changed in place
+	setup    atomic.Pointer[setup]
 	dropped  atomic.Uint64
 	failed   atomic.Uint64
 	nextWarn atomic.Int64 // Unix nanoseconds
@@ -66,10 +66,50 @@ type API struct {
 	Handlers Handlers
 }
 
+// setup is what one Configure said. Its tasks are the events that were fired
+// with it and are not handled yet.
+type setup struct {
+	apis map[string]API // by API id; never changed in place
+
+	mu       sync.Mutex
+	tasks    int
+	replaced bool
+	handled  chan struct{} // closed when it is replaced and has no tasks
+}
+
+// begin counts an event in. It fails when the setup was replaced meanwhile.
+func (s *setup) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced {
+		return false
+	}
+	s.tasks++
+	return true
+}
+
+// more counts another event in, while one is.
+func (s *setup) more() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tasks++
+}
+
+func (s *setup) end(tasks int, replaced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tasks -= tasks
+	s.replaced = s.replaced || replaced
+	if s.replaced && s.tasks == 0 {
+		close(s.handled)
+	}
+}
+
 // task is an event with the handlers that were configured when it was fired.
 type task struct {
 	event    Event
 	handlers []Handler
+	setup    *setup
 }
 
 // NewBus returns a bus without handlers, and starts its workers. End it with
@@ -92,7 +132,7 @@ func NewBus(cfg Config) *Bus {
 		queue: make(chan task, cfg.QueueSize), done: make(chan struct{}),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.Configure(nil)
+	b.setup.Store(&setup{handled: make(chan struct{})})
 	var workers sync.WaitGroup
 	for range cfg.Workers {
 		workers.Go(b.work)
@@ -105,8 +145,13 @@ func NewBus(cfg Config) *Bus {
 }
 
 // Configure replaces all handlers; apis holds them by API id. Events fired
-// before go to the handlers of their time. apis must not be changed afterwards.
-func (b *Bus) Configure(apis map[string]API) { b.apis.Store(&apis) }
+// before go to the handlers of their time; handled is closed when all of them
+// are handled or dropped. apis must not be changed afterwards.
+func (b *Bus) Configure(apis map[string]API) (handled <-chan struct{}) {
+	before := b.setup.Swap(&setup{apis: apis, handled: make(chan struct{})})
+	before.end(0, true)
+	return before.handled
+}
 
 // Fire hands e to its handlers, later and elsewhere. It never blocks: when the
 // queue is full or the bus is closed, e is dropped and counted. An event that
@@ -116,18 +161,22 @@ func (b *Bus) Fire(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	apis := *b.apis.Load()
+	now := b.setup.Load()
+	for !now.begin() {
+		now = b.setup.Load()
+	}
+	defer now.end(1, false)
 	if e.APIID != "" {
-		b.fire(e, apis[e.APIID])
+		b.fire(e, now, now.apis[e.APIID])
 		return
 	}
-	for id, api := range apis {
+	for id, api := range now.apis {
 		e.APIID = id
-		b.fire(e, api)
+		b.fire(e, now, api)
 	}
 }
 
-func (b *Bus) fire(e Event, api API) {
+func (b *Bus) fire(e Event, now *setup, api API) {
 	handlers := api.Handlers[e.Name]
 	if len(handlers) == 0 {
 		return
@@ -135,7 +184,9 @@ func (b *Bus) fire(e Event, api API) {
 	if e.OrgID == "" {
 		e.OrgID = api.OrgID
 	}
-	if !b.enqueue(task{e, handlers}) {
+	now.more()
+	if !b.enqueue(task{e, handlers, now}) {
+		now.end(1, false)
 		b.drop(e)
 	}
 }
@@ -205,13 +256,18 @@ func (b *Bus) Close(ctx context.Context) error {
 // work handles events until the queue is closed and empty.
 func (b *Bus) work() {
 	for t := range b.queue {
-		if b.ctx.Err() != nil {
-			b.drop(t.event)
-			continue
-		}
-		for _, h := range t.handlers {
-			b.handle(h, t.event)
-		}
+		b.run(t)
+	}
+}
+
+func (b *Bus) run(t task) {
+	defer t.setup.end(1, false)
+	if b.ctx.Err() != nil {
+		b.drop(t.event)
+		return
+	}
+	for _, h := range t.handlers {
+		b.handle(h, t.event)
 	}
 }
 

@@ -16,15 +16,23 @@ import (
 // never block. It must be safe for concurrent use.
 type Events interface {
 	Fire(event.Event)
-	// Configure replaces all handlers, by API id.
-	Configure(apis map[string]event.API)
+	// Configure replaces all handlers, by API id. handled is closed when the
+	// events that were fired before are handled or dropped.
+	Configure(apis map[string]event.API) (handled <-chan struct{})
 }
 
 // noEvents drops all events.
 type noEvents struct{}
 
-func (noEvents) Fire(event.Event)               {}
-func (noEvents) Configure(map[string]event.API) {}
+// Fire drops the event.
+func (noEvents) Fire(event.Event) {}
+
+// Configure has nothing to wait for.
+func (noEvents) Configure(map[string]event.API) <-chan struct{} {
+	handled := make(chan struct{})
+	close(handled)
+	return handled
+}
 
 // keyFailure is the metadata of AuthFailure, KeyExpired, RatelimitExceeded and
 // QuotaExceeded events. Unlike the
@@ -116,20 +124,4 @@ func inForm(form apidef.Form, file string, err error) error {
 		faults[i].Field = form.Field(faults[i].Field)
 	}
 	return jsonfile.NewError(faults)
-}
-
-// configureEvents tells the receiver of events the handlers of the APIs that
-// are served now.
-func (g *Gateway) configureEvents() {
-	g.configuring.Lock()
-	defer g.configuring.Unlock()
-	apis := make(map[string]event.API)
-	if s := g.current.Load(); s != nil {
-		for id, a := range s.byID {
-			if handlers := a.state.Load().handlers; len(handlers) > 0 {
-				apis[id] = event.API{OrgID: a.orgID, Handlers: handlers}
-			}
-		}
-	}
-	g.events.Configure(apis)
 }

@@ -35,7 +35,8 @@ const (
 // exchange is one request on its way through the gateway. It belongs to the
 // goroutine that serves the request.
 type exchange struct {
-	gateway   *Gateway
+	gateway *Gateway
+	// snapshot is what x was routed by, nil once x needs only its api.
 	snapshot  *snapshot
 	api       *api
 	requestID string
@@ -104,11 +105,24 @@ func (x *exchange) serve(a *api) {
 	}
 }
 
+// settle gives the snapshot up and keeps the API alone: an upgraded connection
+// may last for days, through many reloads.
+func (x *exchange) settle() {
+	x.api.take() // the snapshot has it
+	x.snapshot.release()
+	x.snapshot = nil
+}
+
 // end gives back what x holds.
 func (x *exchange) end() {
 	x.endTurns(nil)
 	if x.body != nil {
 		x.body.Release()
+	}
+	if x.snapshot != nil {
+		x.snapshot.release()
+	} else {
+		x.gateway.giveUp(x.api)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/apidef"
 	"github.com/krait-gateway/krait/bundle"
@@ -20,7 +22,6 @@ import (
 	"github.com/krait-gateway/krait/limit"
 	"github.com/krait-gateway/krait/policy"
 	"github.com/krait-gateway/krait/store"
-	"github.com/krait-gateway/krait/telemetry"
 )
 
 // ErrClosed says that the gateway was closed.
@@ -28,6 +29,21 @@ var ErrClosed = errors.New("gateway is closed")
 
 // defaultLoadWait is Config.LoadWait when it is not set.
 const defaultLoadWait = 10 * time.Second
+
+// parallelFetches bounds how many bundles are fetched at a time. That is mostly
+// waiting, so it is far above the CPU count.
+const parallelFetches = 32
+
+// parallelLoads bounds how many bundles' code is loaded at a time when most
+// calls of plugin code may be in flight: each load is one of them, and requests
+// need places too while the gateway reloads.
+func parallelLoads(most int) int64 {
+	const fewest, enough = 4, 32
+	if most <= 0 {
+		return enough
+	}
+	return int64(min(max(most/4, fewest), enough))
+}
 
 // Bundles fetches and verifies plugin bundles by the name that an API
 // definition gives. It must be safe for concurrent use.
@@ -115,7 +131,6 @@ func (c *Config) Validate() error {
 // Gateway routes requests to APIs. Its methods are safe for concurrent use.
 type Gateway struct {
 	config   *config.Config
-	drivers  map[string]coprocess.Driver
 	bundles  Bundles
 	sessions Sessions
 	limits   limit.Counter
@@ -136,14 +151,22 @@ type Gateway struct {
 
 	serialPlugins atomic.Int64 // so many were made
 
-	configuring sync.Mutex // held by configureEvents
+	codes  codes
+	pools  pools
+	places *semaphore.Weighted // of fetches
 
 	policies atomic.Pointer[policy.Set]
 
 	current atomic.Pointer[snapshot]
-	loading sync.Mutex     // held by Load and Close: one change at a time
-	closed  bool           // guarded by loading
-	retired sync.WaitGroup // goroutines that close replaced snapshots
+	loading sync.Mutex    // held by Load: one at a time
+	closing chan struct{} // closed with the gateway
+
+	mu     sync.Mutex // guards what follows; held for moments only
+	plan   *plan      // what current was made of
+	closed bool
+	// live counts plans, snapshots, APIs and plugin code until they are freed.
+	// It grows under mu until closed is set, else only when it is not 0.
+	live sync.WaitGroup
 }
 
 // New returns a gateway that serves c.APIs. APIs that can't be served safely
@@ -154,10 +177,16 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		config: c.Config, drivers: c.Drivers, bundles: c.Bundles, sessions: c.Sessions,
+		config: c.Config, bundles: c.Bundles, sessions: c.Sessions,
 		limits: c.Limits, events: c.Events, log: c.Logger, version: c.Version, drain: c.Drain,
 		webhooks: event.NewHTTPClient(event.DefaultHandlerTimeout),
 		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.HealthPath(),
+		places: semaphore.NewWeighted(parallelFetches), closing: make(chan struct{}),
+		pools: pools{byKey: make(map[poolKey]*pool)},
+	}
+	g.codes = codes{
+		drivers: c.Drivers, places: semaphore.NewWeighted(parallelLoads(c.Config.CoprocessOptions.MaxInFlight)),
+		serialise: g.serialise, log: c.Logger, live: &g.live, byKey: make(map[string]*loadedCode),
 	}
 	g.admin = g.adminRoutes()
 	g.policies.Store(c.Policies)
@@ -192,55 +221,63 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Load builds all of apis, waits for their plugin code within LoadWait, then serves them in place of the current ones.
-// Requests in flight end on the APIs they began with; plugins of the replaced
-// APIs are closed after the last such request. The error is that of ctx, or
+// Load serves apis in place of the current ones. What has not changed is kept,
+// plugin code with its globals and threads included, and so are connections to
+// upstreams. New plugin code is loaded beside the old and waited for within
+// LoadWait; when it takes longer or fails, what served before stays in service
+// if it protects the same, see [APIStatus].Reason. Requests in flight end on
+// the code they began with; code that is not used any more is freed after the
+// last of them. Only one Load runs at a time. The error is that of ctx, or
 // [ErrClosed]; the current APIs then stay in service.
 func (g *Gateway) Load(ctx context.Context, apis []apidef.Loaded) error {
 	g.loading.Lock()
 	defer g.loading.Unlock()
-	if g.closed {
-		return ErrClosed
+	next, err := g.newPlan(apis)
+	if err != nil {
+		return err
 	}
-	next := g.build(ctx, apis)
-	next.await(ctx, g.loadWait)
-	if err := ctx.Err(); err != nil {
-		return errors.Join(fmt.Errorf("load API definitions: %w", err), next.close())
+	next.await(ctx, g.loadWait, g.closing)
+	before, err := g.replace(ctx, next)
+	if before != nil {
+		g.discard(before)
 	}
-	old := g.current.Swap(next)
-	g.configureEvents()
-	g.retire(old)
-	return nil
+	return err
 }
 
-// retire closes s when its last request has ended.
-func (g *Gateway) retire(s *snapshot) {
-	if s == nil {
-		return
+// replace installs next, unless ctx has ended or the gateway is closed. It
+// returns the plan that is not used any more.
+func (g *Gateway) replace(ctx context.Context, next *plan) (unused *plan, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return next, ErrClosed
+	case ctx.Err() != nil:
+		return next, fmt.Errorf("load API definitions: %w", ctx.Err())
 	}
-	s.release()
-	g.retired.Go(func() {
-		<-s.idle
-		if err := s.close(); err != nil {
-			g.log.Warn("cannot close plugins", telemetry.KeyError, err.Error())
-		}
-	})
+	return g.install(next), nil
 }
 
 // Close stops answering (503), waits for the requests in flight and closes the
 // plugins. When ctx ends first, its error is returned and plugins that are
 // still in use are left open.
 func (g *Gateway) Close(ctx context.Context) error {
-	g.loading.Lock()
-	g.closed = true
-	old := g.current.Swap(nil)
-	g.configureEvents()
-	g.retire(old)
-	g.loading.Unlock()
+	g.mu.Lock()
+	if !g.closed {
+		g.closed = true
+		close(g.closing)
+		last := g.plan
+		g.plan = nil
+		g.retire(g.current.Swap(nil), g.events.Configure(nil))
+		if last != nil {
+			g.discard(last)
+		}
+	}
+	g.mu.Unlock()
 
 	done := make(chan struct{})
 	go func() {
-		g.retired.Wait()
+		g.live.Wait()
 		g.webhooks.CloseIdleConnections()
 		close(done)
 	}()
@@ -260,7 +297,7 @@ func (g *Gateway) Handler() http.Handler { return g }
 func (g *Gateway) use() *snapshot {
 	for {
 		s := g.current.Load()
-		if s == nil || s.acquire() {
+		if s == nil || s.take() {
 			return s
 		}
 	}

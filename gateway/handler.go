@@ -55,9 +55,9 @@ func (g *Gateway) route(w *responseWriter, r *http.Request, id string) *reply {
 	if s == nil {
 		return &reply{code: http.StatusServiceUnavailable, message: msgStopping, retryAfter: retryAfterBusy}
 	}
-	defer s.release()
 	a := s.router.find(r.Host, r.URL.Path)
 	if a == nil {
+		s.release()
 		return errorReply(http.StatusNotFound, msgNotFound)
 	}
 	g.newExchange(s, w, r, id).serve(a)

@@ -93,8 +93,6 @@ func (p *plugin) DispatchEvent(_ context.Context, event []byte) error {
 	return nil
 }
 
-func (p *plugin) Reload(context.Context) error { return nil }
-
 func (p *plugin) Close() error {
 	p.driver.mu.Lock()
 	defer p.driver.mu.Unlock()
@@ -104,7 +102,7 @@ func (p *plugin) Close() error {
 
 // bundles is a gateway.Bundles over manifests: the value is a
 // custom_middleware object, or an error to return. "NAME stale" may hold an
-// error and "NAME serial" true.
+// error, "NAME serial" true, and "NAME version" a text that tells versions apart.
 type bundles map[string]any
 
 func (b bundles) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
@@ -120,7 +118,8 @@ func (b bundles) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
 		}
 		stale, _ := b[name+" stale"].(error)
 		m.Krait.Serial, _ = b[name+" serial"].(bool)
-		return &bundle.Bundle{Name: name, ID: bundle.ID(name), Dir: "/nowhere/" + name, Manifest: m, Stale: stale}, nil
+		version, _ := b[name+" version"].(string)
+		return &bundle.Bundle{Name: name, ID: bundle.ID(name), Dir: "/nowhere/" + name + version, Manifest: m, Stale: stale}, nil
 	}
 	return nil, errors.New("bad test bundle")
 }
@@ -138,10 +137,13 @@ func (r *recorder) Fire(e event.Event) {
 	r.fired = append(r.fired, e)
 }
 
-func (r *recorder) Configure(h map[string]event.API) {
+func (r *recorder) Configure(h map[string]event.API) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.handlers = h
+	handled := make(chan struct{})
+	close(handled)
+	return handled
 }
 
 func (r *recorder) names() []string {

@@ -184,7 +184,8 @@ func TestManyRequestsInParallel(t *testing.T) {
 func TestReloadUnderLoad(t *testing.T) {
 	up := newUpstream(t)
 	apis := []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks())}
-	f := start(t, setup{hooks: map[string]hookFunc{"Pre1": (&trail{}).hook(nil)}, bundles: bundles{"b.zip": preOnly}, apis: apis})
+	served := bundles{"b.zip": preOnly}
+	f := start(t, setup{hooks: map[string]hookFunc{"Pre1": (&trail{}).hook(nil)}, bundles: served, apis: apis})
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 8 {
@@ -202,7 +203,8 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for range 20 {
+	for i := range 20 {
+		served["b.zip version"] = fmt.Sprint(i)
 		require.NoError(t, f.Load(t.Context(), apis))
 	}
 	close(stop)

@@ -52,8 +52,8 @@ func (s *snapshot) lookup(name string) *api {
 	if a := s.byID[name]; a != nil {
 		return a
 	}
-	for _, a := range s.apis {
-		if a.active && (strings.EqualFold(a.name, name) || strings.EqualFold(slug(a.name), name)) {
+	for _, one := range s.apis {
+		if a := one.api; a.active && (strings.EqualFold(a.name, name) || strings.EqualFold(slug(a.name), name)) {
 			return a
 		}
 	}

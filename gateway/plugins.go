@@ -1,13 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/apidef"
@@ -24,8 +21,6 @@ type pluginSet struct {
 	// extractor is the id_extractor that counts, one that does not run when
 	// there is none.
 	extractor apidef.IDExtractor
-	// stale says why older versions of bundles are used, "" when none is.
-	stale string
 }
 
 // pluginUnit is one bundle of an API, or its own hooks, made callable.
@@ -36,44 +31,31 @@ type pluginUnit struct {
 	plugin     coprocess.Plugin
 }
 
-// sharedPlugin is plugin code that APIs with the same bundle share.
-type sharedPlugin struct {
-	once   sync.Once
-	plugin coprocess.Plugin
-	err    error
-}
-
-// loadPlugins fetches the bundles of def and loads their code. Everything is
-// handed to s, which frees it.
-func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *apidef.API) (*pluginSet, error) {
+// loadPlugins loads the code of a, from bundles or from where its definition
+// says. a gives it up when it is freed.
+func (g *Gateway) loadPlugins(a *api, bundles []*fetched) (*pluginSet, error) {
+	def := a.def
 	if len(def.Bundles) == 0 {
-		return g.loadOwnHooks(ctx, s, def)
+		return g.loadOwnHooks(a)
 	}
 	if def.CustomMiddleware.HasHooks() || def.CustomMiddleware.IDExtractor.Runs() {
 		a.log.Warn("custom_middleware of the API definition is without effect, that of the bundle's manifest counts",
 			telemetry.KeyFile, a.file, telemetry.KeyBundle, a.bundles)
 	}
-	if g.bundles == nil {
-		return nil, errors.New("custom_middleware_bundle is set, but bundles are not available; set enable_bundle_downloader in tyk.conf")
+	list := make([]*bundle.Bundle, 0, len(bundles))
+	for _, one := range bundles {
+		list = append(list, one.bundle)
 	}
-	bundles := make([]*bundle.Bundle, 0, len(def.Bundles))
-	for _, name := range def.Bundles {
-		b, err := g.bundles.Fetch(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		s.keepBundle(b)
-		bundles = append(bundles, b)
-	}
-	combined, err := bundle.Combine(bundles)
+	combined, err := bundle.Combine(list)
 	if err != nil {
 		return nil, fmt.Errorf("custom_middleware_bundle: %w", err)
 	}
-	set := &pluginSet{driver: combined.Driver, stale: staleness(bundles)}
+	set := &pluginSet{driver: combined.Driver}
 	if combined.IDExtractor != nil {
 		set.extractor = combined.IDExtractor.Manifest.CustomMiddleware.IDExtractor
 	}
-	for i, b := range bundles {
+	for i, one := range bundles {
+		b := one.bundle
 		code, err := codeOf(b)
 		if err != nil {
 			return nil, err
@@ -83,7 +65,7 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 			// not say which one was meant.
 			code.Events = def.EventFunctions()
 		}
-		plugin, err := g.loadPlugin(ctx, s, combined.Driver, code)
+		plugin, err := g.loadPlugin(a, combined.Driver, code, one)
 		if err != nil {
 			return nil, err
 		}
@@ -96,10 +78,10 @@ func (g *Gateway) loadPlugins(ctx context.Context, s *snapshot, a *api, def *api
 
 // staleness says which bundles are older versions and why. The fetcher has
 // logged it.
-func staleness(bundles []*bundle.Bundle) string {
+func staleness(bundles []*fetched) string {
 	var faults []string
-	for _, b := range bundles {
-		if b.Stale != nil {
+	for _, one := range bundles {
+		if b := one.bundle; b.Stale != nil {
 			faults = append(faults, fmt.Sprintf("the version on disk of bundle %q is in service: %v", b.Name, b.Stale))
 		}
 	}
@@ -107,15 +89,17 @@ func staleness(bundles []*bundle.Bundle) string {
 }
 
 // loadOwnHooks loads hooks and event functions that an API definition names
-// without a bundle. They have no code here, so only a driver that calls a plugin server can run them.
-func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, def *apidef.API) (*pluginSet, error) {
+// without a bundle. They have no code here, so only a driver that calls a plugin
+// server can run them.
+func (g *Gateway) loadOwnHooks(a *api) (*pluginSet, error) {
+	def := a.def
 	mw := &def.CustomMiddleware
 	if !def.NeedsDriver() {
 		return &pluginSet{extractor: mw.IDExtractor}, nil
 	}
-	plugin, err := g.loadPlugin(ctx, s, mw.Driver, coprocess.Code{
+	plugin, err := g.loadPlugin(a, mw.Driver, coprocess.Code{
 		Name: def.ID, Hooks: hookNames(mw), Events: def.EventFunctions(),
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -125,35 +109,19 @@ func (g *Gateway) loadOwnHooks(ctx context.Context, s *snapshot, def *apidef.API
 	}, nil
 }
 
-// loadPlugin loads code, once per snapshot.
-func (g *Gateway) loadPlugin(ctx context.Context, s *snapshot, driver string, code coprocess.Code) (coprocess.Plugin, error) {
-	d := g.drivers[driver]
-	if d == nil {
-		return nil, apidef.MissingDriver(driver)
+// loadPlugin takes code and waits until it is loaded.
+func (g *Gateway) loadPlugin(a *api, driver string, code coprocess.Code, from *fetched) (coprocess.Plugin, error) {
+	one, err := g.codes.take(driver, code, from)
+	if err != nil {
+		return nil, err
 	}
-	key := strings.Join(append([]string{driver, code.Name, code.Dir}, code.Events...), "\x00")
-	s.mu.Lock()
-	shared := s.shared[key]
-	if shared == nil {
-		shared = &sharedPlugin{}
-		s.shared[key] = shared
+	a.parts = append(a.parts, func() { g.codes.drop(one) })
+	select {
+	case <-one.ready:
+		return one.plugin, one.err
+	case <-a.loading.Done():
+		return nil, a.loading.Err()
 	}
-	s.mu.Unlock()
-	shared.once.Do(func() {
-		shared.err = errors.New("the driver panicked, see the log") // unless it returns
-		shared.plugin, shared.err = d.Load(ctx, code)
-		if shared.err != nil {
-			return
-		}
-		if code.Serial {
-			shared.plugin = g.serialise(shared.plugin, code)
-		}
-		s.keepPlugin(shared.plugin)
-	})
-	if shared.err != nil {
-		return nil, fmt.Errorf("load plugin code %q with driver %s: %w", code.Name, driver, shared.err)
-	}
-	return shared.plugin, nil
 }
 
 // codeOf says where the code of b is and how it wants to be run.

@@ -37,14 +37,14 @@ type upstreamConfig struct {
 	strip        bool          // strip_listen_path
 	preserveHost bool          // preserve_host_header
 	flush        time.Duration // 0: when a buffer is full; streams flush at once anyway
-	transport    transportConfig
+	transports   *transports
 	buffers      *bufferPool
 	log          *slog.Logger
 }
 
 func newUpstream(c upstreamConfig) *upstream {
 	u := &upstream{
-		target: c.target, listenPath: c.listenPath, strip: c.strip, preserveHost: c.preserveHost, transports: newTransports(c.transport, c.target),
+		target: c.target, listenPath: c.listenPath, strip: c.strip, preserveHost: c.preserveHost, transports: c.transports,
 	}
 	u.proxy = &httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
@@ -67,6 +67,7 @@ func (u *upstream) serve(x *exchange) *reply {
 		return errorReply(http.StatusInternalServerError, msgProxy)
 	}
 	x.upstreamURL = to
+	x.settle()
 	u.proxy.ServeHTTP(x.w, x.r.WithContext(context.WithValue(x.r.Context(), exchangeKey{}, x)))
 	return nil
 }

@@ -43,8 +43,8 @@ func (g *Gateway) APIs() []APIStatus {
 		return []APIStatus{}
 	}
 	out := make([]APIStatus, 0, len(s.apis))
-	for _, a := range s.apis {
-		out = append(out, a.status())
+	for _, one := range s.apis {
+		out = append(out, one.describe())
 	}
 	return out
 }

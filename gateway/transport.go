@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
+
+	"github.com/krait-gateway/krait/apidef"
 )
 
 const (
@@ -20,7 +23,63 @@ const (
 type transportConfig struct {
 	idlePerHost int           // 0 means defaultIdlePerHost
 	timeout     time.Duration // to connect and to wait for response headers; 0 means dialTimeout and no limit
-	tls         *tls.Config   // nil means Go's defaults
+	// insecureSkipVerify is an operator's explicit choice, for one API or for
+	// all.
+	insecureSkipVerify bool
+}
+
+// poolKey is equal for APIs that can use the same connections: an API and what
+// becomes of it by a reload, unless it connects differently.
+type poolKey struct {
+	apiID   string
+	config  transportConfig
+	h2cHost string
+}
+
+// pools are the connections of all APIs. It is safe for concurrent use.
+type pools struct {
+	mu    sync.Mutex
+	byKey map[poolKey]*pool
+}
+
+type pool struct {
+	transports *transports
+	users      int
+}
+
+// take returns the connections for key; the caller gives them up with free.
+func (p *pools) take(key poolKey, t target) (_ *transports, free func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	one := p.byKey[key]
+	if one == nil {
+		one = &pool{transports: newTransports(key.config, t)}
+		p.byKey[key] = one
+	}
+	one.users++
+	return one.transports, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if one.users--; one.users == 0 {
+			delete(p.byKey, key)
+			one.transports.close()
+		}
+	}
+}
+
+// connections returns those of a, which a gives up when it is freed.
+func (g *Gateway) connections(a *api, to target, def *apidef.API) *transports {
+	key := poolKey{apiID: a.id, config: transportConfig{
+		idlePerHost:        g.config.MaxIdleConnectionsPerHost,
+		timeout:            time.Duration(g.config.ProxyDefaultTimeout * float64(time.Second)),
+		insecureSkipVerify: def.Proxy.Transport.SSLInsecureSkipVerify || g.config.ProxySSLInsecureSkipVerify,
+	}}
+	if to.h2c {
+		key.h2cHost = to.url.Host
+	}
+	connections, free := g.pools.take(key, to)
+	a.parts = append(a.parts, free)
+	return connections
 }
 
 // transports are the connection pools of one API: one that speaks HTTP/1.1 or,
@@ -56,9 +115,12 @@ func (c transportConfig) build(protocols *http.Protocols) *http.Transport {
 		dialer.Timeout = min(c.timeout, dialTimeout)
 	}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		TLSClientConfig:       c.tls.Clone(),
+		Proxy:       http.ProxyFromEnvironment,
+		DialContext: dialer.DialContext,
+		TLSClientConfig: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			InsecureSkipVerify: c.insecureSkipVerify, //nolint:gosec // see transportConfig
+		},
 		TLSHandshakeTimeout:   tlsHandshakeTimeout,
 		MaxIdleConnsPerHost:   c.idlePerHost,
 		IdleConnTimeout:       idleTimeout,

@@ -38,8 +38,7 @@ func TestDispatch(t *testing.T) {
 		require.Equal(t, []string{"id-1", "id-1"}, server.ids)
 		require.Equal(t, []string{`{"handler_name": "H"}`}, server.events)
 	})
-	t.Run("reload and close leave the connection to the others", func(t *testing.T) {
-		require.NoError(t, p.Reload(t.Context()))
+	t.Run("close leaves the connection to the others", func(t *testing.T) {
 		require.NoError(t, p.Close())
 		_, err := p.Dispatch(t.Context(), message("A"))
 		require.NoError(t, err)

@@ -50,9 +50,6 @@ func (p *plugin) DispatchEvent(ctx context.Context, event []byte) error {
 	})
 }
 
-// Reload has nothing to do: the code is the server's.
-func (p *plugin) Reload(context.Context) error { return nil }
-
 // Close has nothing to do: the connection is the driver's.
 func (p *plugin) Close() error { return nil }
 

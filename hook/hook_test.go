@@ -36,7 +36,6 @@ func (p plugin) Dispatch(_ context.Context, obj *coprocesspb.Object) (*coprocess
 }
 
 func (plugin) DispatchEvent(context.Context, []byte) error { return nil }
-func (plugin) Reload(context.Context) error                { return nil }
 
 // dispatch is a dispatcher that answers with what the function returns.
 type dispatch func(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error)
@@ -45,7 +44,6 @@ func (d dispatch) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*copro
 	return d(ctx, obj)
 }
 func (dispatch) DispatchEvent(context.Context, []byte) error { return nil }
-func (dispatch) Reload(context.Context) error                { return nil }
 
 // newHook returns a hook that runs d.
 func newHook(typ coprocesspb.HookType, d coprocess.Dispatcher) *hook.Hook {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import sys
 import traceback
 from types import CodeType
 
 from tyk._errors import HookTimeout, PluginError
+from tyk._imports import FINDER
 from tyk._limits import cut
 from tyk._names import PREFIX
 
@@ -30,6 +32,7 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     others. Each is cut to a length that logs can take. It never raises.
     """
     name = type(error).__name__
+    lines = set(linecache.cache)
     try:
         name = cut(_type_name(type(error)))
         message = _PACKAGE.sub("", " ".join(cut(_message(error)).split()))
@@ -39,6 +42,8 @@ def describe(error: BaseException) -> tuple[str, str, str]:
         text = _PACKAGE.sub("", cut(_traceback(error)))
     except Exception as inner:  # noqa: BLE001
         text = f"{name}: {message}\n(its traceback raised {type(inner).__name__})"
+    for file in [file for file in list(linecache.cache) if file not in lines and not FINDER.serves(file)]:
+        linecache.cache.pop(file, None)  # of a bundle that is gone, or was not loaded
     return name, message, text
 
 

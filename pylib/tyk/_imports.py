@@ -35,7 +35,7 @@ from tyk._facades import FACADE_NAMES, Facades
 from tyk._loaders import BytecodeLoader, ExtensionLoader, SourceLoader
 from tyk._names import PREFIX, STDLIB_NAMES, is_runtime_name
 from tyk._origin import ORIGIN
-from tyk._registries import forget
+from tyk._registries import forget, forget_lines
 
 _LEAF = ("__name__",)  # a fromlist that makes __import__ return the leaf
 _python_import = builtins.__import__
@@ -71,6 +71,10 @@ class _BundleFinder:
     def remove(self, space: Namespace) -> None:
         self._spaces.pop(space.package, None)
 
+    def serves(self, file: str) -> bool:
+        """Say whether ``file`` is in the directory of a bundle that is loaded."""
+        return any(file.startswith(os.path.join(one.directory, "")) for one in list(self._spaces.values()))
+
     def after_fork(self) -> None:
         """Forget, in a forked child, the threads that are not in it."""
         caller = ORIGIN.get().space
@@ -86,6 +90,7 @@ class Namespace:
 
     def __init__(self, number: int, directory: str, entry: str, path: Sequence[str]) -> None:
         self.package = f"{PREFIX}{number}"
+        self.directory = directory
         self._facades = Facades(self)
         self.builtins = vars(self._facades.of(builtins))
         self._prefix = self.package + "."
@@ -190,6 +195,7 @@ class Namespace:
         for name in modules:
             sys.modules.pop(name, None)
         forget(self._prefix)
+        forget_lines(self.directory)
 
     # Finding
 

@@ -5,6 +5,8 @@ What a bundle has put there would keep it in memory after it is unloaded.
 
 from __future__ import annotations
 
+import linecache
+import os
 import sys
 import typing
 
@@ -27,3 +29,10 @@ def forget(prefix: str) -> None:
     # and parameters of generics in caches.
     for clear in getattr(typing, "_cleanups", ()):
         clear()
+
+
+def forget_lines(directory: str) -> None:
+    """Remove the source lines below ``directory`` that tracebacks have read."""
+    below = os.path.join(directory, "")
+    for name in [name for name in list(linecache.cache) if name.startswith(below)]:
+        linecache.cache.pop(name, None)

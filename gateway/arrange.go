@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/krait-gateway/krait/apidef"
+	"github.com/krait-gateway/krait/event"
+	"github.com/krait-gateway/krait/telemetry"
+)
+
+// eventGrace bounds how long replaced plugin code waits for events that were
+// fired while it served; one handler gets 10 s.
+const eventGrace = 30 * time.Second
+
+// Ranks of what serves for a definition: who comes first keeps a listen path.
+const (
+	rankNewest = iota // usable, or about to be
+	rankBefore        // what served before, in place of the newest
+	rankRefused
+	ranks
+)
+
+// install makes p what the gateway serves, and returns the plan before. The
+// caller holds g.mu.
+func (g *Gateway) install(p *plan) (before *plan) {
+	for _, s := range p.slots {
+		if s.before == nil {
+			continue
+		}
+		if a := s.before.serving; a != nil && a.chain() != nil && a.take() {
+			s.old = a
+		}
+		s.before = nil
+	}
+	before, g.plan = g.plan, p
+	g.arrange()
+	return before
+}
+
+// late arranges p anew when one of its slots was filled after p was installed.
+func (g *Gateway) late(p *plan) {
+	if p.arranging.Swap(true) {
+		return // the other one will see this slot too
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.arranging.Store(false)
+	if g.plan == p && !p.complete {
+		g.arrange()
+	}
+}
+
+// arrange makes a snapshot of the current plan and swaps it in. The caller holds
+// g.mu.
+func (g *Gateway) arrange() {
+	p := g.plan
+	p.complete = true
+	next := newSnapshot()
+	chosen := make([]served, len(p.slots))
+	rank := make([]int, len(p.slots))
+	for i, s := range p.slots {
+		select {
+		case <-s.done:
+		default:
+			p.complete = false
+		}
+		chosen[i], rank[i] = s.choose()
+	}
+	for r := range ranks {
+		for i := range chosen {
+			if rank[i] == r {
+				next.enter(&chosen[i])
+			}
+		}
+	}
+	for i, s := range p.slots {
+		s.serving = nil
+		if chosen[i].status != APIRefused {
+			s.serving = chosen[i].api
+		}
+		next.keep(chosen[i])
+		g.report(s, chosen[i])
+		g.settleOld(s)
+	}
+	g.live.Add(1)
+	old := g.current.Swap(next)
+	g.retire(old, g.events.Configure(next.handlers()))
+}
+
+// settleOld lets go of what served before s once that is not needed any more.
+func (g *Gateway) settleOld(s *slot) {
+	select {
+	case <-s.done:
+	default:
+		return // it may still be needed
+	}
+	if s.old != nil && (s.old != s.serving || s.old == s.fresh.Load()) {
+		g.giveUp(s.old)
+		s.old = nil
+	}
+}
+
+// choose says what serves for the definition of s.
+func (s *slot) choose() (served, int) {
+	a := s.fresh.Load()
+	state := a.state.Load()
+	reason := state.reason
+	switch {
+	case state.chain != nil:
+		return served{a, APIActive, s.stale}, rankNewest
+	case state.status == APIInactive:
+		return served{a, APIInactive, reason}, rankRefused
+	case s.old != nil && (a.active || s.loaded.Partial == nil && s.loaded.API == nil):
+		why := s.obstacle()
+		if why == "" && state.status == APILoading {
+			return served{s.old, APIActive, "the version before is in service until the newest has loaded"}, rankBefore
+		}
+		if why == "" {
+			return served{s.old, APIActive, "the version before is in service, because the newest cannot be: " + reason}, rankBefore
+		}
+		reason += "; the version before is not served instead, because " + why
+	}
+	if state.status == APILoading {
+		return served{a, APILoading, reason}, rankNewest
+	}
+	return served{a, APIRefused, reason}, rankRefused
+}
+
+// obstacle says why what served before must not stay in the place of what the
+// definition asks for now, "" when it may: nothing that can be read of the
+// definition may ask for other protection than is there.
+func (s *slot) obstacle() string {
+	asked := s.loaded.API
+	if partial := s.loaded.Partial; asked == nil && partial != nil {
+		if partial.Unsupported {
+			return "the newest definition asks for a protection that is not supported"
+		}
+		asked = partial.Asked
+	}
+	if asked == nil {
+		return "" // half a file says nothing
+	}
+	old := s.old.def
+	if field := old.OtherProtection(asked); field != "" {
+		return "the newest definition asks for other protection (" + field + ")"
+	}
+	if pluginsOf(asked) > pluginsOf(old) {
+		return "the newest definition asks for more plugin code, which may protect"
+	}
+	return ""
+}
+
+// pluginsOf counts what has hooks.
+func pluginsOf(def *apidef.API) int {
+	if n := len(def.Bundles); n > 0 || !def.CustomMiddleware.HasHooks() {
+		return n
+	}
+	return 1
+}
+
+// enter adds the route of one. Without a listen path there is none; where it is
+// taken, one is refused.
+func (s *snapshot) enter(one *served) {
+	a := one.api
+	if !a.active || a.listenPath == "" {
+		return
+	}
+	if other := s.router.add(a); other != nil {
+		if one.status != APIRefused {
+			*one = served{a, APIRefused, fmt.Sprintf(
+				"listen_path %q is also the listen path of API %q; give each API its own listen_path or domain", a.listenPath, other.id)}
+		}
+		return
+	}
+	if _, taken := s.byID[a.id]; !taken && a.def != nil {
+		s.byID[a.id] = a
+	}
+}
+
+// handlers returns what handles the events of the APIs in s.
+func (s *snapshot) handlers() map[string]event.API {
+	apis := make(map[string]event.API)
+	for id, a := range s.byID {
+		if handlers := a.state.Load().handlers; len(handlers) > 0 {
+			apis[id] = event.API{OrgID: a.orgID, Handlers: handlers}
+		}
+	}
+	return apis
+}
+
+// report logs what became of a definition, once.
+func (g *Gateway) report(s *slot, one served) {
+	text := one.status + one.reason
+	if s.reported == text {
+		return
+	}
+	s.reported = text
+	a := one.api
+	about := []any{
+		telemetry.KeyFile, a.file, telemetry.KeyListenPath, a.listenPath, telemetry.KeyBundle, a.bundles, telemetry.KeyError, one.reason,
+	}
+	switch {
+	case one.status == APIRefused:
+		a.log.Error("API is refused, every request to it is answered with 503", about...)
+	case a != s.fresh.Load() && s.fresh.Load().state.Load().status == APILoading:
+		a.log.Info("API is still loading its newest version, the one before stays in service", about...)
+	case a != s.fresh.Load():
+		a.log.Error("API cannot be brought up to date, the version before stays in service", about...)
+	case one.status == APIActive && !s.kept:
+		a.log.Info("API is served", telemetry.KeyListenPath, a.listenPath, telemetry.KeyHost, a.domain,
+			telemetry.KeyTarget, a.def.Proxy.TargetURL.Redacted(), telemetry.KeyBundle, a.bundles)
+	}
+}
+
+// retire gives the APIs of s up when its last request has ended and the events
+// that were fired meanwhile are handled.
+func (g *Gateway) retire(s *snapshot, handled <-chan struct{}) {
+	if s == nil {
+		return
+	}
+	s.release()
+	go func() {
+		defer g.live.Done()
+		<-s.idle
+		grace := time.NewTimer(eventGrace)
+		defer grace.Stop()
+		select {
+		case <-handled:
+		case <-grace.C:
+		case <-g.closing:
+		}
+		for _, one := range s.apis {
+			g.giveUp(one.api)
+		}
+	}()
+}
