@@ -50,7 +50,6 @@ func (d *dispatcher) DispatchEvent(ctx context.Context, data []byte) error {
 	return d.err
 }
 
-
 // only builds one handler from a handler_meta in JSON.
 func only(t *testing.T, name, meta string, deps event.Deps) event.Handler {
 	t.Helper()

@@ -22,6 +22,8 @@ func (g *Gateway) adminRoutes() *http.ServeMux {
 	for pattern, serve := range map[string]http.HandlerFunc{
 		"GET /tyk/apis": g.serveStatus,
 
+		"GET /tyk/reload": g.serveReload,
+
 		"POST /tyk/keys":        g.createKey,
 		"POST /tyk/keys/create": g.createKey,
 		"GET /tyk/keys/{id}":    g.serveKey,

@@ -22,6 +22,7 @@ import (
 	"github.com/krait-gateway/krait/limit"
 	"github.com/krait-gateway/krait/policy"
 	"github.com/krait-gateway/krait/store"
+	"github.com/krait-gateway/krait/telemetry"
 )
 
 // ErrClosed says that the gateway was closed.
@@ -68,8 +69,11 @@ type Sessions interface {
 type Config struct {
 	// Config is the gateway's configuration, already validated. Required.
 	Config *config.Config
-	// APIs are the API definitions to begin with.
+	// APIs are the API definitions to begin with, when there is no Source.
 	APIs []apidef.Loaded
+	// Source is read at the start and at each reload; nil: there are only APIs
+	// and Policies, and no reload.
+	Source Source
 	// Drivers make plugin code callable, by driver name ("python", "grpc").
 	// APIs that name another driver are refused.
 	Drivers map[string]coprocess.Driver
@@ -79,8 +83,8 @@ type Config struct {
 	Store store.Store
 	// Sessions keeps sessions. Required.
 	Sessions Sessions
-	// Policies are applied to the sessions that name them; nil: there are
-	// none. See [Gateway.SetPolicies].
+	// Policies are applied to the sessions that name them, when there is no
+	// Source; nil: there are none. See [Gateway.SetPolicies].
 	Policies *policy.Set
 	// Limits counts requests against the rates and quotas of sessions.
 	// Required.
@@ -157,6 +161,9 @@ type Gateway struct {
 
 	policies atomic.Pointer[policy.Set]
 
+	source  Source // nil: there is none
+	reloads *reloader
+
 	current atomic.Pointer[snapshot]
 	loading sync.Mutex    // held by Load: one at a time
 	closing chan struct{} // closed with the gateway
@@ -188,6 +195,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		drivers: c.Drivers, places: semaphore.NewWeighted(parallelLoads(c.Config.CoprocessOptions.MaxInFlight)),
 		serialise: g.serialise, log: c.Logger, live: &g.live, byKey: make(map[string]*loadedCode),
 	}
+	g.source, g.reloads = c.Source, newReloader(g.reload)
 	g.admin = g.adminRoutes()
 	g.policies.Store(c.Policies)
 	if g.version == "" {
@@ -215,10 +223,25 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		g.health.checks = append(g.health.checks, storeCheck(c.Config, c.Store))
 	}
 	g.health.checks = append(g.health.checks, c.Checks...)
-	if err := g.Load(ctx, c.APIs); err != nil {
+	if err := g.begin(ctx, c.APIs); err != nil {
 		return nil, err
 	}
 	return g, nil
+}
+
+// begin serves for the first time: what the source has, or apis without one.
+func (g *Gateway) begin(ctx context.Context, apis []apidef.Loaded) (err error) {
+	if g.source != nil {
+		if apis, err = g.source.Definitions(ctx); err != nil {
+			return err
+		}
+		policies, err := g.source.Policies(ctx)
+		if err != nil {
+			g.log.Error("policies cannot be read, requests of sessions that name one are refused", telemetry.KeyError, err.Error())
+		}
+		g.SetPolicies(policies)
+	}
+	return g.Load(ctx, apis)
 }
 
 // Load serves apis in place of the current ones. What has not changed is kept,
@@ -266,6 +289,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	if !g.closed {
 		g.closed = true
 		close(g.closing)
+		g.reloads.close()
 		last := g.plan
 		g.plan = nil
 		g.retire(g.current.Swap(nil), g.events.Configure(nil))
@@ -277,6 +301,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 
 	done := make(chan struct{})
 	go func() {
+		g.reloads.ended.Wait()
 		g.live.Wait()
 		g.webhooks.CloseIdleConnections()
 		close(done)

@@ -115,7 +115,7 @@ func (g *Gateway) newPlan(apis []apidef.Loaded) (*plan, error) {
 	}
 	p.follow(g.plan)
 	for _, s := range p.slots {
-		g.begin(p, s)
+		g.start(p, s)
 	}
 	return p, nil
 }
@@ -184,9 +184,9 @@ func (p *plan) follow(before *plan) {
 	}
 }
 
-// begin fills s, in the background unless that takes no time. The caller holds
+// start fills s, in the background unless that takes no time. The caller holds
 // g.mu.
-func (g *Gateway) begin(p *plan, s *slot) {
+func (g *Gateway) start(p *plan, s *slot) {
 	a := s.fresh.Load()
 	select {
 	case <-a.settled:

@@ -61,6 +61,15 @@ func (s *Set) IDs() []string {
 	return slices.Sorted(maps.Keys(s.policies))
 }
 
+// Unread returns why the whole file could not be read, nil when it could. Every
+// policy is refused then.
+func (s *Set) Unread() error {
+	if s == nil {
+		return nil
+	}
+	return s.broken
+}
+
 // Get returns the policy with that id, or why there is none: an error that is
 // [ErrUnknown] or [ErrRefused].
 func (s *Set) Get(id string) (*Policy, error) {

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	coprocess "github.com/krait-gateway/krait"
@@ -34,7 +36,8 @@ type gatewayCommand struct {
 	Conf string `default:"tyk.conf" help:"The configuration file." type:"path"`
 }
 
-// Run serves until SIGTERM or an interrupt, then lets requests end.
+// Run serves until SIGTERM or an interrupt, then lets requests end. SIGHUP
+// reloads.
 func (c *gatewayCommand) Run(ctx context.Context) error {
 	conf, warnings, err := config.Load(c.Conf, os.Environ())
 	if err != nil {
@@ -48,10 +51,9 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		logger.Warn("setting has no effect", telemetry.KeySetting, warning)
 	}
 	redis.LogTo(logger)
-	apis, err := apidef.LoadDir(conf.AppPath)
-	if err != nil {
-		return err
-	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // from now on it does not end the process
+	defer signal.Stop(hangup)
 	// First of all: who waits for the port gets it when everything is ready,
 	// and a port in use shows before bundles are fetched.
 	var listen net.ListenConfig
@@ -99,12 +101,11 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 	}
 	g, err := gateway.New(ctx, gateway.Config{
 		Config:   conf,
-		APIs:     apis,
+		Source:   source{conf: conf, logger: logger},
 		Drivers:  drivers,
 		Bundles:  fetcher,
 		Store:    store,
 		Sessions: session.NewStore(store),
-		Policies: loadPolicies(conf, logger),
 		Limits:   limits,
 		Events:   events,
 		Logger:   logger,
@@ -119,7 +120,30 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 	}
 	parts.add("plugins", g.Close)
 	parts.add("waiting events", events.Close) // while plugins can handle them
+	parts.add("reload on SIGHUP", reloadOn(hangup, g))
 	return g.Serve(ctx, listener)
+}
+
+// reloadOn has g reload at each signal until the function that it returns is
+// called.
+func reloadOn(signals <-chan os.Signal, g *gateway.Gateway) (end func(context.Context) error) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case got := <-signals:
+				_ = g.RequestReload(got.String()) // fails when the gateway is closed
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func(context.Context) error {
+		close(stop)
+		<-stopped
+		return nil
+	}
 }
 
 // startPython starts the interpreter and enters it in drivers. Without one the

@@ -52,7 +52,7 @@ func contextOf(command string) (ctx context.Context, stop context.CancelFunc) {
 	if command != gatewayName {
 		return context.WithCancel(context.Background())
 	}
-	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }
