@@ -46,6 +46,8 @@ type driver struct {
 	hooks map[string]hookFunc
 	// onLoad, when set, runs before Load answers.
 	onLoad func(ctx context.Context, code coprocess.Code) error
+	// onEvent, when set, runs before an event is kept.
+	onEvent func()
 
 	mu     sync.Mutex
 	loaded []coprocess.Code
@@ -67,7 +69,7 @@ func (d *driver) Load(ctx context.Context, code coprocess.Code) (coprocess.Plugi
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.loaded = append(d.loaded, code)
-	return &plugin{driver: d}, nil
+	return &plugin{driver: d, code: code}, nil
 }
 
 func (d *driver) counts() (loaded, closed int) {
@@ -76,10 +78,22 @@ func (d *driver) counts() (loaded, closed int) {
 	return len(d.loaded), d.closed
 }
 
-type plugin struct{ driver *driver }
+type plugin struct {
+	driver *driver
+	code   coprocess.Code
+}
+
+type codeKey struct{}
+
+// directoryOf says which version of a bundle a hook runs in.
+func directoryOf(ctx context.Context) string {
+	code, _ := ctx.Value(codeKey{}).(coprocess.Code)
+	return code.Dir
+}
 
 func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
 	out := obj.CloneVT()
+	ctx = context.WithValue(ctx, codeKey{}, p.code)
 	if err := p.driver.hooks[obj.GetHookName()](ctx, out); err != nil {
 		return nil, err
 	}
@@ -87,6 +101,9 @@ func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coproc
 }
 
 func (p *plugin) DispatchEvent(_ context.Context, event []byte) error {
+	if p.driver.onEvent != nil {
+		p.driver.onEvent()
+	}
 	p.driver.mu.Lock()
 	defer p.driver.mu.Unlock()
 	p.driver.events = append(p.driver.events, event)
@@ -181,6 +198,8 @@ type setup struct {
 	hooks    map[string]hookFunc
 	onLoad   func(ctx context.Context, code coprocess.Code) error
 	bundles  bundles
+	fetcher  gateway.Bundles // in place of bundles
+	source   gateway.Source
 	sessions gateway.Sessions
 	limits   counting.Counter
 	policies *policy.Set
@@ -236,8 +255,12 @@ func newGateway(t *testing.T, s setup) *fixture {
 	if s.noDriver {
 		drivers = nil
 	}
+	var fetcher gateway.Bundles = s.bundles
+	if s.fetcher != nil {
+		fetcher = s.fetcher
+	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
-		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: s.bundles, Store: mem,
+		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: fetcher, Source: s.source, Store: mem,
 		Sessions: s.sessions, Limits: s.limits, Policies: s.policies, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
