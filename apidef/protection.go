@@ -8,7 +8,7 @@ import "reflect"
 // listed counts as protection.
 func harmless() map[string]bool {
 	return map[string]bool{
-		"Form": true, "ID": true, "Name": true, "Slug": true, "Active": true, "Form": true,
+		"ID": true, "Name": true, "Slug": true, "Active": true, "Form": true,
 		"CustomMiddleware": true, "Bundles": true, "ConfigData": true,
 		"EventHandlers": true, "Proxy": true, // but for its Transport
 	}
