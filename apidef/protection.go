@@ -9,8 +9,9 @@ import "reflect"
 func harmless() map[string]bool {
 	return map[string]bool{
 		"ID": true, "Name": true, "Slug": true, "Active": true, "Form": true,
-		"CustomMiddleware": true, "Bundles": true, "ConfigData": true,
-		"EventHandlers": true, "Proxy": true, // but for its Transport
+		"CustomMiddleware": true, // but for what authenticates
+		"Bundles":          true, "ConfigData": true, "EventHandlers": true,
+		"Proxy": true, // but for its Transport
 	}
 }
 
@@ -19,8 +20,13 @@ func harmless() map[string]bool {
 // how the upstream's certificate is checked. It returns the first field in
 // which they differ, "" when there is none.
 func (a *API) OtherProtection(b *API) string {
-	if a.Proxy.Transport != b.Proxy.Transport {
+	switch mine, other := &a.CustomMiddleware, &b.CustomMiddleware; {
+	case a.Proxy.Transport != b.Proxy.Transport:
 		return "Proxy.Transport"
+	case mine.AuthCheck != other.AuthCheck:
+		return "CustomMiddleware.AuthCheck"
+	case mine.IDExtractor != other.IDExtractor:
+		return "CustomMiddleware.IDExtractor"
 	}
 	skip := harmless()
 	mine, other := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()

@@ -24,6 +24,8 @@ func TestOtherProtection(t *testing.T) {
 		"limits are switched off":   {func(a *apidef.API) { a.DisableQuota = true }, "DisableQuota"},
 		"an end":                    {func(a *apidef.API) { a.ExpiresAt = time.Unix(1, 0) }, "ExpiresAt"},
 		"the upstream is trusted":   {func(a *apidef.API) { a.Proxy.Transport.SSLInsecureSkipVerify = true }, "Proxy.Transport"},
+		"another auth_check":        {func(a *apidef.API) { a.CustomMiddleware.AuthCheck.Name = "Other" }, "CustomMiddleware.AuthCheck"},
+		"another id_extractor":      {func(a *apidef.API) { a.CustomMiddleware.IDExtractor.Disabled = true }, "CustomMiddleware.IDExtractor"},
 		"another upstream":          {func(a *apidef.API) { a.Proxy.TargetURL = &url.URL{Host: "other"} }, ""},
 		"another listen path":       {func(a *apidef.API) { a.Proxy.ListenPath = "/other/" }, ""},
 		"another plugin":            {func(a *apidef.API) { a.Bundles = []string{"b.zip"} }, ""},

@@ -22,7 +22,8 @@ func (g *Gateway) adminRoutes() *http.ServeMux {
 	for pattern, serve := range map[string]http.HandlerFunc{
 		"GET /tyk/apis": g.serveStatus,
 
-		"GET /tyk/reload": g.serveReload,
+		"GET /tyk/reload":       g.serveReload,
+		"GET /tyk/reload/group": g.serveGroupReload,
 
 		"POST /tyk/keys":        g.createKey,
 		"POST /tyk/keys/create": g.createKey,

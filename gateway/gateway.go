@@ -86,6 +86,9 @@ type Config struct {
 	// Policies are applied to the sessions that name them, when there is no
 	// Source; nil: there are none. See [Gateway.SetPolicies].
 	Policies *policy.Set
+	// Signals has all gateways that share it reload together; nil: this one is
+	// alone.
+	Signals store.Signals
 	// Limits counts requests against the rates and quotas of sessions.
 	// Required.
 	Limits limit.Counter
@@ -161,8 +164,10 @@ type Gateway struct {
 
 	policies atomic.Pointer[policy.Set]
 
-	source  Source // nil: there is none
-	reloads *reloader
+	source    Source // nil: there is none
+	reloads   *reloader
+	signals   store.Signals // nil: there are none
+	listening sync.WaitGroup
 
 	current atomic.Pointer[snapshot]
 	loading sync.Mutex    // held by Load: one at a time
@@ -195,7 +200,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		drivers: c.Drivers, places: semaphore.NewWeighted(parallelLoads(c.Config.CoprocessOptions.MaxInFlight)),
 		serialise: g.serialise, log: c.Logger, live: &g.live, byKey: make(map[string]*loadedCode),
 	}
-	g.source, g.reloads = c.Source, newReloader(g.reload)
+	g.source, g.reloads, g.signals = c.Source, newReloader(g.reload), c.Signals
 	g.admin = g.adminRoutes()
 	g.policies.Store(c.Policies)
 	if g.version == "" {
@@ -223,9 +228,13 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		g.health.checks = append(g.health.checks, storeCheck(c.Config, c.Store))
 	}
 	g.health.checks = append(g.health.checks, c.Checks...)
+	// Before anything is read: a signal that comes meanwhile counts.
+	listen, forget := g.subscribe(ctx)
 	if err := g.begin(ctx, c.APIs); err != nil {
+		forget()
 		return nil, err
 	}
+	listen()
 	return g, nil
 }
 
@@ -301,6 +310,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 
 	done := make(chan struct{})
 	go func() {
+		g.listening.Wait()
 		g.reloads.ended.Wait()
 		g.live.Wait()
 		g.webhooks.CloseIdleConnections()

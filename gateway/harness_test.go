@@ -200,6 +200,7 @@ type setup struct {
 	bundles  bundles
 	fetcher  gateway.Bundles // in place of bundles
 	source   gateway.Source
+	signals  store.Signals
 	sessions gateway.Sessions
 	limits   counting.Counter
 	policies *policy.Set
@@ -260,7 +261,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 		fetcher = s.fetcher
 	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
-		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: fetcher, Source: s.source, Store: mem,
+		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: fetcher, Source: s.source, Signals: s.signals, Store: mem,
 		Sessions: s.sessions, Limits: s.limits, Policies: s.policies, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

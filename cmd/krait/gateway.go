@@ -105,6 +105,7 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		Drivers:  drivers,
 		Bundles:  fetcher,
 		Store:    store,
+		Signals:  store,
 		Sessions: session.NewStore(store),
 		Limits:   limits,
 		Events:   events,

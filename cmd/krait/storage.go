@@ -12,9 +12,15 @@ import (
 	"github.com/krait-gateway/krait/store/redis"
 )
 
+// signalStore is a store whose users can wake each other.
+type signalStore interface {
+	store.Store
+	store.Signals
+}
+
 // openStore makes the configured store. A Redis that does not answer is no
 // error: the gateway starts without, and the health endpoint tells.
-func openStore(conf *config.Config, logger *slog.Logger) (store.Store, error) {
+func openStore(conf *config.Config, logger *slog.Logger) (signalStore, error) {
 	s := conf.Storage
 	if s.Type == config.StorageMemory {
 		return memory.New(memory.Options{Logger: logger})

@@ -45,6 +45,8 @@ type Store struct {
 	evicted  atomic.Uint64
 	warned   atomic.Uint64 // evictions that the last warning told of
 	nextWarn atomic.Int64  // Unix nanoseconds
+
+	subscribers subscribers
 }
 
 type entry struct {

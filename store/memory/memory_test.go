@@ -41,6 +41,13 @@ func TestStoreKeepsItsPromisesByAnInjectedClock(t *testing.T) {
 		storetest.WithClock(func(d time.Duration) { now.Add(int64(d)) }))
 }
 
+func TestSignalsKeepTheirPromises(t *testing.T) {
+	storetest.RunSignals(t, func(t *testing.T) (one, other storetest.SignalStore) {
+		st := open(t, memory.Options{})
+		return st, st
+	})
+}
+
 func TestExpiryIsExact(t *testing.T) {
 	var now atomic.Int64
 	now.Store(1e18)
