@@ -37,7 +37,7 @@ test: ## Set up, lint, run every test (what CI runs)
 	@$(STEP) "lint Python, C, scripts" $(MAKE) lint-python lint-c lint-scripts
 	@$(STEP) "build" $(MAKE) build build-nocgo
 	@$(STEP) "Python tests" $(MAKE) test-python
-	@$(STEP) "go vet" go vet ./...
+	@$(STEP) "go vet" $(MAKE) vet
 	@$(STEP) "lint Go" $(MAKE) lint-go
 	@$(STEP) "Go tests" $(MAKE) test-go
 	@$(STEP) "bridge with further CPythons" $(MAKE) test-pythons
@@ -102,6 +102,12 @@ lint: lint-python lint-c lint-scripts build-nocgo lint-go ## All linters
 .PHONY: lint-go
 lint-go: $(GOLANGCI) ## golangci-lint, as .golangci.yml says and why
 	@$(GOLANGCI) run
+	@cd examples/identity && $(CURDIR)/$(GOLANGCI) run
+
+.PHONY: vet
+vet: ## go vet, the module of examples/identity included
+	@go vet ./...
+	@cd examples/identity && go vet ./...
 
 .PHONY: lint-python
 lint-python: .venv ## ruff and mypy --strict

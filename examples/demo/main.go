@@ -1,6 +1,7 @@
-// Command demo shows krait at work: it builds the tutorial's bundle, serves it,
-// starts the gateway with a demo upstream behind it, and runs the curl commands
-// that it prints. It is what "make run" starts, from the repository's root.
+// Command demo shows krait at work: it builds the bundles of the tutorial and of
+// the reference plugin, starts an identity server, a demo upstream and the
+// gateway, and runs the curl commands that it prints. It is what "make run"
+// starts, from the repository's root.
 package main
 
 import (
@@ -52,11 +53,16 @@ func run(ctx context.Context, once bool) error {
 		return err
 	}
 	defer bundles.Close()
+	identity, err := startIdentityServer(ctx, site)
+	if err != nil {
+		return err
+	}
+	defer identity.stop()
 	address, err := freeAddress()
 	if err != nil {
 		return err
 	}
-	if err := site.configure(address, bundles.url, upstream.url); err != nil {
+	if err := site.configure(address, bundles.url, upstream.url, identity.url); err != nil {
 		return err
 	}
 	gateway, err := startGateway(site)
@@ -67,7 +73,7 @@ func run(ctx context.Context, once bool) error {
 	if err := gateway.await(ctx, "http://"+address+"/hello"); err != nil {
 		return err
 	}
-	if err := show(ctx, site, address); err != nil || once {
+	if err := show(ctx, site, address, identity); err != nil || once {
 		return err
 	}
 	fmt.Printf("\nThe gateway runs at http://%s until you press Ctrl-C.\n", address)
@@ -80,13 +86,32 @@ func run(ctx context.Context, once bool) error {
 }
 
 // show runs each command and prints it with its answer.
-func show(ctx context.Context, site site, address string) error {
-	fmt.Printf("\nkrait runs the plugin examples/tutorial/middleware.py. Its log is %s.\nTry these:\n", site.log)
+func show(ctx context.Context, site site, address string, identity *identityServer) error {
+	good, err := identity.token(ctx)
+	if err != nil {
+		return err
+	}
+	revoked, err := identity.token(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nkrait runs the plugins examples/tutorial/middleware.py and examples/middleware.py. Its log is %s.\nTry these:\n", site.log)
 	url := "http://" + address
+	bearer := func(token string) string {
+		return "curl -i " + url + "/orders/1 -H 'Authorization: Bearer " + token + "'"
+	}
 	for _, c := range []struct{ about, command string }{
 		{"Is it healthy?", "curl -s " + url + "/hello"},
-		{"A token that the plugin does not know", "curl -i " + url + "/my-api/my-path -H 'Authorization: badtoken'"},
+		{"The tutorial's API, with a token that its plugin does not know", "curl -i " + url + "/my-api/my-path -H 'Authorization: badtoken'"},
 		{"The token that it knows", "curl -i " + url + "/my-api/my-path -H 'Authorization: 47a0c79c427728b3df4af62b9228c8ae'"},
+		{
+			"A token of the identity server (each is valid for an hour)",
+			"curl -s -u " + appClient + " -d grant_type=client_credentials " + identity.url + "/oauth/token",
+		},
+		{"The reference plugin's API, with such a token", bearer(good)},
+		{"A token that the identity server does not know", bearer("bad")},
+		{"Revoke a token", "curl -i -u " + appClient + " -d token=" + revoked + " " + identity.url + "/oauth/revoke"},
+		{"A token that was revoked", bearer(revoked)},
 	} {
 		output, err := exec.CommandContext(ctx, "sh", "-c", c.command+" 2>/dev/null").Output()
 		if err != nil {

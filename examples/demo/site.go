@@ -13,6 +13,7 @@ import (
 
 // site is the demo's working directory.
 type site struct {
+	root   string // the repository
 	krait  string // the gateway's binary
 	dir    string // everything below here is made by the demo
 	served string // what the bundle server serves
@@ -20,13 +21,14 @@ type site struct {
 	venv   string // the project's virtual environment
 }
 
-// build makes the directory and the bundle in it.
+// build makes the directory and the bundles in it.
 func build(ctx context.Context) (site, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return site{}, err
 	}
 	s := site{
+		root:   root,
 		krait:  filepath.Join(root, "bin", "krait"),
 		dir:    filepath.Join(root, ".run"),
 		served: filepath.Join(root, ".run", "served"),
@@ -41,16 +43,23 @@ func build(ctx context.Context) (site, error) {
 			return s, err
 		}
 	}
-	command := exec.CommandContext(ctx, s.krait, "bundle", "build", "-y",
-		"-m", filepath.Join(root, "examples", "tutorial", "manifest.json"), "-o", filepath.Join(s.served, "bundle.zip"))
-	if output, err := command.CombinedOutput(); err != nil {
-		return s, fmt.Errorf("build the bundle: %w\n%s", err, output)
+	for name, manifest := range map[string]string{
+		"tutorial.zip": filepath.Join("examples", "tutorial", "manifest.json"),
+		"bundle.zip":   "manifest.json", // the reference plugin
+	} {
+		command := exec.CommandContext(ctx, s.krait, "bundle", "build", "-y",
+			"-m", filepath.Join(root, manifest), "-o", filepath.Join(s.served, name))
+		if output, err := command.CombinedOutput(); err != nil {
+			return s, fmt.Errorf("build the bundle %s: %w\n%s", name, err, output)
+		}
 	}
 	return s, nil
 }
 
-// configure writes tyk.conf and the API definition: the tutorial's settings.
-func (s site) configure(address, bundleURL, upstreamURL string) error {
+type object = map[string]any
+
+// configure writes tyk.conf and the API definitions.
+func (s site) configure(address, bundleURL, upstreamURL, identityURL string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
@@ -59,7 +68,14 @@ func (s site) configure(address, bundleURL, upstreamURL string) error {
 	if err != nil {
 		return err
 	}
-	type object = map[string]any
+	orders := api("orders", "bundle.zip", upstreamURL)
+	orders["config_data"] = object{
+		"introspection_url": identityURL + "/oauth/introspect",
+		"client_id":         gatewayID,
+		"client_secret":     gatewaySecret,
+		"rate":              100,
+		"per":               1,
+	}
 	files := map[string]object{
 		"tyk.conf": {
 			"listen_address":           host,
@@ -71,18 +87,8 @@ func (s site) configure(address, bundleURL, upstreamURL string) error {
 			"bundle_base_url":          bundleURL + "/",
 			"coprocess_options":        object{"enable_coprocess": true, "venv": s.venv},
 		},
-		"apps/my-api.json": {
-			"name":                     "My API",
-			"api_id":                   "my-api",
-			"org_id":                   "default",
-			"use_keyless":              false,
-			"enable_coprocess_auth":    true,
-			"custom_middleware_bundle": "bundle.zip",
-			"auth":                     object{"auth_header_name": "Authorization"},
-			"version_data":             object{"not_versioned": true, "versions": object{"Default": object{"name": "Default"}}},
-			"proxy":                    object{"listen_path": "/my-api/", "target_url": upstreamURL + "/", "strip_listen_path": true},
-			"active":                   true,
-		},
+		"apps/my-api.json": api("my-api", "tutorial.zip", upstreamURL),
+		"apps/orders.json": orders,
 	}
 	for name, content := range files {
 		data, err := json.MarshalIndent(content, "", "  ")
@@ -94,4 +100,20 @@ func (s site) configure(address, bundleURL, upstreamURL string) error {
 		}
 	}
 	return nil
+}
+
+// api is the definition of an API whose callers the plugin in bundle checks.
+func api(id, bundle, upstreamURL string) object {
+	return object{
+		"name":                     id,
+		"api_id":                   id,
+		"org_id":                   "default",
+		"use_keyless":              false,
+		"enable_coprocess_auth":    true,
+		"custom_middleware_bundle": bundle,
+		"auth":                     object{"auth_header_name": "Authorization"},
+		"version_data":             object{"not_versioned": true, "versions": object{"Default": object{"name": "Default"}}},
+		"proxy":                    object{"listen_path": "/" + id + "/", "target_url": upstreamURL + "/", "strip_listen_path": true},
+		"active":                   true,
+	}
 }
