@@ -109,6 +109,7 @@ func TestReferencePlugin(t *testing.T) {
 			testReferencePlugin(t, idp, g)
 			if options != nil {
 				requireNowhere(t, options, idp.issued...)
+				testExtractor(t, idp, g, options)
 			}
 			for _, token := range idp.issued {
 				require.NotContains(t, g.log.String(), token)
@@ -171,6 +172,7 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 	})
 	t.Run("no bearer token", func(t *testing.T) {
 		require.Zero(t, introspections(func() {
+			require.Equal(t, http.StatusBadRequest, g.get("/api/").status, "by the ID extractor")
 			r := g.get("/api/", "Authorization", "Basic YTpi")
 			require.Equal(t, http.StatusUnauthorized, r.status)
 			require.Equal(t, "Bearer", r.header.Get("WWW-Authenticate"))
@@ -189,6 +191,28 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 			require.Equal(t, want, g.get("/limited/", bearer(token)...).status)
 		}
 	})
+}
+
+// testExtractor shows that the plugin is not asked about callers who are known:
+// it would have to introspect, since what it remembers is gone.
+func testExtractor(t *testing.T, idp *identityServer, g *gateway, options *redis.Options) {
+	t.Helper()
+	token := idp.token("app")
+	require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
+	before := idp.introspections()
+	client := redis.NewClient(options)
+	defer client.Close()
+	remembered, err := client.Keys(t.Context(), "coprocess-data:*").Result()
+	require.NoError(t, err)
+	require.NotEmpty(t, remembered)
+	require.NoError(t, client.Del(t.Context(), remembered...).Err())
+	for range 10 {
+		require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
+	}
+	require.Equal(t, before, idp.introspections())
+	// Spelled otherwise it is another caller to the extractor.
+	require.Equal(t, http.StatusOK, g.get("/api/", "Authorization", "bearer "+token).status)
+	require.Equal(t, before+1, idp.introspections())
 }
 
 // requireNowhere fails when the store holds text in a key or a value.
@@ -245,6 +269,6 @@ func TestReferencePluginWithoutItsIdentityServer(t *testing.T) {
 		idp.front.Close()
 		requireRefused(t)
 	})
-	g.awaitLog("introspection at 127.0.0.1 failed: TimeoutError: no answer within 0.5 s")
+	g.awaitLog("introspection at 127.0.0.1 failed: TimeoutError: ")
 	g.awaitLog("introspection at 127.0.0.1 failed: ConnectionRefusedError")
 }
