@@ -14,8 +14,8 @@ import (
 	"github.com/krait-gateway/krait/jsonfile"
 )
 
-// maxFileSize is far above any real definition, in bytes.
-const maxFileSize = 16 << 20
+// MaxFileSize bounds a definition, in bytes. It is far above any real one.
+const MaxFileSize = 16 << 20
 
 // Loaded is what came of one file: either API or Err is set.
 type Loaded struct {
@@ -107,11 +107,7 @@ func hasOASFile(entries []fs.DirEntry, name string) bool {
 // saysOAS says whether the definition at path is one whose real content is in
 // another file.
 func saysOAS(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxFileSize {
-		return false
-	}
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return false
 	}
@@ -123,22 +119,13 @@ func saysOAS(path string) bool {
 // are followed, since mounted configuration often consists of them.
 func loadFile(path string, now time.Time) (loaded Loaded, ok bool) {
 	loaded.File = path
-	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return loaded, false
 	}
 	if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
 		return loaded, false // deleted since the directory was read
 	}
-	var data []byte
-	switch {
-	case err == nil && !info.Mode().IsRegular():
-		err = errors.New("is not a regular file")
-	case err == nil && info.Size() > maxFileSize:
-		err = fmt.Errorf("is larger than %d MiB", maxFileSize>>20)
-	case err == nil:
-		data, err = os.ReadFile(path)
-	}
+	data, err := readFile(path)
 	if err != nil {
 		loaded.Err = unreadable(path, err)
 		return loaded, true
@@ -151,6 +138,19 @@ func loadFile(path string, now time.Time) (loaded Loaded, ok bool) {
 		loaded.API = api
 	}
 	return loaded, true
+}
+
+// readFile reads a regular file of a definition's size.
+func readFile(path string) ([]byte, error) {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is not a regular file")
+	case info.Size() > MaxFileSize:
+		return nil, fmt.Errorf("is larger than %d MiB", MaxFileSize>>20)
+	}
+	return os.ReadFile(path)
 }
 
 func unreadable(path string, err error) error {

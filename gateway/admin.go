@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -18,8 +19,7 @@ const (
 // adminRoutes is the gateway's own API below [config.AdminPath]. Each endpoint
 // takes its path with and without a trailing slash.
 func (g *Gateway) adminRoutes() *http.ServeMux {
-	routes := http.NewServeMux()
-	for pattern, serve := range map[string]http.HandlerFunc{
+	all := map[string]http.HandlerFunc{
 		"GET /tyk/apis": g.serveStatus,
 
 		"GET /tyk/reload":       g.serveReload,
@@ -31,7 +31,10 @@ func (g *Gateway) adminRoutes() *http.ServeMux {
 		"POST /tyk/keys/{id}":   g.addNamedKey,
 		"PUT /tyk/keys/{id}":    g.changeKey,
 		"DELETE /tyk/keys/{id}": g.deleteKey,
-	} {
+	}
+	maps.Copy(all, g.definitionRoutes())
+	routes := http.NewServeMux()
+	for pattern, serve := range all {
 		routes.HandleFunc(pattern, serve)
 		routes.HandleFunc(pattern+"/{$}", serve)
 	}

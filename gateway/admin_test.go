@@ -112,7 +112,7 @@ func TestStatusEndpoint(t *testing.T) {
 	t.Run("a method that the endpoint does not have", func(t *testing.T) {
 		got := f.do("DELETE", "/tyk/apis", "", "x-tyk-authorization", "topsecret")
 		require.Equal(t, 405, got.code)
-		require.Equal(t, "GET, HEAD", got.header.Get("Allow"))
+		require.Equal(t, "GET, HEAD, POST", got.header.Get("Allow"))
 	})
 	t.Run("no secret is configured", func(t *testing.T) {
 		f := start(t, setup{config: func(c *config.Config) { c.Secret = "" }})

@@ -74,6 +74,9 @@ type Config struct {
 	// Source is read at the start and at each reload; nil: there are only APIs
 	// and Policies, and no reload.
 	Source Source
+	// Definitions are the files that the definition endpoints change; nil
+	// answers 501 there.
+	Definitions *apidef.Dir
 	// Drivers make plugin code callable, by driver name ("python", "grpc").
 	// APIs that name another driver are refused.
 	Drivers map[string]coprocess.Driver
@@ -162,7 +165,8 @@ type Gateway struct {
 	pools  pools
 	places *semaphore.Weighted // of fetches
 
-	policies atomic.Pointer[policy.Set]
+	policies    atomic.Pointer[policy.Set]
+	definitions *apidef.Dir
 
 	source    Source // nil: there is none
 	reloads   *reloader
@@ -203,6 +207,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	g.source, g.reloads, g.signals = c.Source, newReloader(g.reload), c.Signals
 	g.admin = g.adminRoutes()
 	g.policies.Store(c.Policies)
+	g.definitions = c.Definitions
 	if g.version == "" {
 		g.version = unknownVersion
 	}

@@ -204,6 +204,7 @@ type setup struct {
 	sessions gateway.Sessions
 	limits   counting.Counter
 	policies *policy.Set
+	apps     string // directory of definitions
 	checks   []gateway.Check
 	events   gateway.Events
 	drain    time.Duration
@@ -260,8 +261,12 @@ func newGateway(t *testing.T, s setup) *fixture {
 	if s.fetcher != nil {
 		fetcher = s.fetcher
 	}
+	var definitions *apidef.Dir
+	if s.apps != "" {
+		definitions = apidef.NewDir(s.apps)
+	}
 	f.Gateway, err = gateway.New(context.Background(), gateway.Config{
-		Config: conf, APIs: s.apis, Drivers: drivers, Bundles: fetcher, Source: s.source, Signals: s.signals, Store: mem,
+		Config: conf, APIs: s.apis, Definitions: definitions, Drivers: drivers, Bundles: fetcher, Source: s.source, Signals: s.signals, Store: mem,
 		Sessions: s.sessions, Limits: s.limits, Policies: s.policies, Events: events, Checks: s.checks, Version: "v1.2.3", Drain: s.drain, LoadWait: s.loadWait, BodyBudget: s.budget, BodyIdle: s.bodyIdle,
 		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/krait-gateway/krait/apidef"
-	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/telemetry"
 )
 
@@ -88,9 +85,7 @@ func (g *Gateway) newPlan(apis []apidef.Loaded) (*plan, error) {
 	p := &plan{fetches: &fetches{source: g.bundles, places: g.places, log: g.log, byName: make(map[string]*fetched)}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	ids := make(map[string]string)
-	around := apidef.Surroundings{
-		Drivers: slices.Sorted(maps.Keys(g.codes.drivers)), HealthPath: g.config.HealthPath(), AdminPath: config.AdminPath,
-	}
+	around := g.surroundings()
 	for i := range apis {
 		loaded := &apis[i]
 		a := g.describe(loaded)

@@ -29,6 +29,8 @@ const (
 	// KeyFile is a file on disk; KeyField a member in it, as a dotted path.
 	KeyFile  = "file"
 	KeyField = "field"
+	// KeyAction is what was done: added, modified or deleted.
+	KeyAction = "action"
 	// KeySetting is a configuration key or environment variable.
 	KeySetting = "setting"
 	// KeyMethod, KeyPath, KeyHost and KeyStatus describe an HTTP exchange.

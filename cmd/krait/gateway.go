@@ -100,18 +100,19 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 		}
 	}
 	g, err := gateway.New(ctx, gateway.Config{
-		Config:   conf,
-		Source:   source{conf: conf, logger: logger},
-		Drivers:  drivers,
-		Bundles:  fetcher,
-		Store:    store,
-		Signals:  store,
-		Sessions: session.NewStore(store),
-		Limits:   limits,
-		Events:   events,
-		Logger:   logger,
-		Checks:   checks,
-		Version:  version,
+		Config:      conf,
+		Source:      source{conf: conf, logger: logger},
+		Definitions: apidef.NewDir(conf.AppPath),
+		Drivers:     drivers,
+		Bundles:     fetcher,
+		Store:       store,
+		Signals:     store,
+		Sessions:    session.NewStore(store),
+		Limits:      limits,
+		Events:      events,
+		Logger:      logger,
+		Checks:      checks,
+		Version:     version,
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
