@@ -55,12 +55,21 @@
 // system or the file system has no flock, old versions are not removed.
 //
 // A plain directory at Dir/<md5>, put there by hand or by another gateway, is
-// loaded in place. When a download differs from it, it is moved aside, not
-// deleted, unless the download takes longer than [Config].PresentWait: nothing
-// is moved once it may be in use. With a key, __pycache__ directories in a bundle on disk are deleted
-// before it is verified: no signature covers them, and Python writes them anew.
-// Dir must be writable by the gateway's own user only: what changes a file
-// after it was verified is not noticed until the next Fetch.
+// copied to a version of its own and loaded from there, so that the directory
+// may be changed at any time; the next Fetch then makes another copy. Where
+// nothing can be written it is loaded in place, and refused once it has changed.
+// When a download differs from it, it is moved aside, not deleted.
+//
+// Caches of bytecode (__pycache__) are not copied. With a key, those in a bundle
+// on disk are deleted before it is verified: no signature covers them. Dir must
+// be writable by the gateway's own user only: what changes a file after it was
+// verified is not noticed until the next Fetch.
+//
+// # Directories that are not built
+//
+// With a file URL as [Config].BaseURL, a bundle's name may lead to a directory
+// with a manifest.json. It is built at each Fetch, as [Build] does it without a
+// key, and then treated as any zip. With a public key it is refused.
 //
 // # Concurrency
 //

@@ -130,7 +130,7 @@ func newClient(config Config) *http.Client {
 // is the bundle already present and that nothing was written.
 func (f *Fetcher) get(ctx context.Context, source *url.URL, archive string, present *fetched) (state download, unchanged bool, err error) {
 	if source.Scheme == "file" {
-		return download{}, false, f.copyFile(source.Path, archive)
+		return download{}, false, f.takeFile(ctx, source.Path, archive)
 	}
 	known := download{}
 	hash := sha256.Sum256([]byte(source.String()))
@@ -301,22 +301,42 @@ func strongDate(header http.Header) string {
 	return header.Get("Last-Modified")
 }
 
-// copyFile copies the bundle from a file URL: unpacking reads it more than
-// once, and it may be replaced meanwhile.
-func (f *Fetcher) copyFile(path, archive string) (err error) {
+// takeFile takes the bundle from a file URL: a zip, or the directory of one that
+// is not built, for development.
+func (f *Fetcher) takeFile(ctx context.Context, path, archive string) error {
 	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return mark(ErrNotFound, "%w; check bundle_base_url and the bundle's name", err)
-	}
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	if !info.Mode().IsRegular() {
+	case info.IsDir():
+		return f.buildDirectory(ctx, path, archive)
+	case !info.Mode().IsRegular():
 		return mark(ErrBroken, "%s is not a file", path)
-	}
-	if info.Size() > f.config.Limits.Archive {
+	case info.Size() > f.config.Limits.Archive:
 		return fmt.Errorf("%s: %w", path, f.tooLarge())
 	}
+	return f.copyFile(path, archive)
+}
+
+// buildDirectory builds the bundle whose manifest and files are in dir. It has
+// no signatures.
+func (f *Fetcher) buildDirectory(ctx context.Context, dir, archive string) error {
+	if f.options.PublicKey != nil {
+		return mark(ErrUnsigned, "%s is a directory, which nothing signs, and public_key_path is set; build and sign the bundle with \"krait bundle build --key\"", dir)
+	}
+	manifest := filepath.Join(dir, manifestName)
+	if _, err := os.Stat(manifest); err != nil {
+		return mark(ErrNotFound, "%w; a bundle is a zip, or a directory with a %s", err, manifestName)
+	}
+	_, err := build(ctx, BuildConfig{Manifest: manifest, Output: archive, Limits: f.config.Limits})
+	return err
+}
+
+// copyFile copies a zip: unpacking reads it more than once, and it may be
+// replaced meanwhile.
+func (f *Fetcher) copyFile(path, archive string) (err error) {
 	in, err := os.Open(path)
 	if err != nil {
 		return err

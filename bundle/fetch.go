@@ -20,8 +20,8 @@ type Bundle struct {
 	// Name is the name as configured and ID its MD5, see [ID].
 	Name, ID string
 	// Dir is the absolute path of the unpacked bundle. It stays as it is until
-	// Release, also when a newer version comes into service; only a directory
-	// that was not put there by krait is moved when a download replaces it.
+	// Release, also when a newer version comes into service: equal paths have
+	// equal contents for as long as one of their bundles is not released.
 	Dir string
 	// Manifest is the bundle's manifest.
 	Manifest *Manifest
@@ -52,6 +52,10 @@ type Fetcher struct {
 	client  *http.Client
 	shelf   *shelf
 	flights singleflight.Group
+	// copies are those of directories put there by hand, by id; copying keeps
+	// their makers apart.
+	copying sync.Mutex
+	copies  map[string]handCopy
 	// downloads may go on after the flight that began them, see update.
 	downloads singleflight.Group
 
@@ -80,6 +84,7 @@ func NewFetcher(config Config) (*Fetcher, error) {
 	fetcher := &Fetcher{
 		config: config,
 		shelf:  shelf,
+		copies: make(map[string]handCopy),
 		client: newClient(config),
 		options: VerifyOptions{
 			PublicKey:                config.PublicKey,
@@ -215,6 +220,9 @@ func (f *Fetcher) fetch(ctx context.Context, name string) (*fetched, error) {
 	current, err := f.update(ctx, name, present)
 	switch {
 	case err == nil:
+		if present != nil && current.place.version != present.place.version {
+			f.prune(name, present.place.version) // a copy, if nobody uses it
+		}
 		return current, nil
 	case present == nil && errors.Is(presentErr, ErrNotFound):
 		return nil, err
@@ -276,6 +284,12 @@ func (f *Fetcher) present(ctx context.Context, name string) (*fetched, error) {
 	if err != nil {
 		return nil, err
 	}
+	shown := place.dir
+	if place.version == "" {
+		if place, err = f.private(ctx, ID(name), place); err != nil {
+			return nil, fmt.Errorf("%s: %w", shown, err)
+		}
+	}
 	unlock, ok, err := f.shelf.lock(place.version)
 	if err != nil {
 		return nil, err
@@ -283,7 +297,18 @@ func (f *Fetcher) present(ctx context.Context, name string) (*fetched, error) {
 	if !ok {
 		return nil, mark(ErrNotFound, "%s vanished", place.dir)
 	}
-	defer unlock()
+	report, err := f.verifyPlace(ctx, place)
+	unlock()
+	if err != nil {
+		if shown != place.dir {
+			f.prune(name, place.version)
+		}
+		return nil, fmt.Errorf("%s: %w", shown, err)
+	}
+	return &fetched{place: place, report: report}, nil
+}
+
+func (f *Fetcher) verifyPlace(ctx context.Context, place place) (*Report, error) {
 	if f.options.PublicKey != nil {
 		if err := removeBytecode(place.dir); err != nil {
 			return nil, err
@@ -293,10 +318,7 @@ func (f *Fetcher) present(ctx context.Context, name string) (*fetched, error) {
 	if err == nil {
 		err = report.Manifest.loadable()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", place.dir, err)
-	}
-	return &fetched{place: place, report: report}, nil
+	return report, err
 }
 
 // current returns the server's bundle: the one already present when it is the

@@ -221,7 +221,7 @@ func TestBundlePutThereByHandIsUsed(t *testing.T) {
 		target := byHand(t, config.Dir, built(t, "x = 1\n", nil))
 		got, err := fetcher(t, config).Fetch(t.Context(), "bundle.zip")
 		require.NoError(t, err)
-		require.Equal(t, target, got.Dir)
+		require.Equal(t, "x = 1\n", code(t, got.Dir))
 		got.Release()
 		require.DirExists(t, target)
 
@@ -236,7 +236,7 @@ func TestBundlePutThereByHandIsUsed(t *testing.T) {
 		require.NoError(t, os.Symlink(elsewhere, filepath.Join(config.Dir, bundle.ID("bundle.zip"))))
 		got, err := fetcher(t, config).Fetch(t.Context(), "bundle.zip")
 		require.NoError(t, err)
-		require.Equal(t, elsewhere, got.Dir)
+		require.Equal(t, "x = 1\n", code(t, got.Dir))
 		got.Release()
 	})
 	t.Run("the server has the same", func(t *testing.T) {
@@ -245,8 +245,10 @@ func TestBundlePutThereByHandIsUsed(t *testing.T) {
 		target := byHand(t, config.Dir, archive)
 		got, err := fetcher(t, config).Fetch(t.Context(), "bundle.zip")
 		require.NoError(t, err)
-		require.Equal(t, target, got.Dir)
+		require.NoError(t, got.Stale)
 		got.Release()
+		require.DirExists(t, target)
+		require.Empty(t, versions(t, config.Dir), "the download is not kept")
 	})
 	t.Run("the server has another one", func(t *testing.T) {
 		config := config(t, newServer(t, built(t, "x = 2\n", nil)).URL)

@@ -2,16 +2,12 @@ package bundle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/krait-gateway/krait/telemetry"
 )
-
-// errSlow is the cause when a download is no longer waited for.
-var errSlow = errors.New("the download is slow")
 
 // update is current, but does not keep a present bundle from serving: the
 // download is waited for no longer than PresentWait.
@@ -20,16 +16,8 @@ func (f *Fetcher) update(ctx context.Context, name string, present *fetched) (*f
 	case present == nil:
 		return f.current(ctx, name, nil)
 	case present.place.version == "":
-		// Installing would move the directory away, perhaps under code that
-		// was loaded from it meanwhile: this download may not go on.
-		ctx, cancel := context.WithTimeoutCause(ctx, f.config.PresentWait, errSlow)
-		defer cancel()
-		got, err := f.current(ctx, name, present)
-		if err != nil && errors.Is(context.Cause(ctx), errSlow) {
-			err = fmt.Errorf("no complete answer within %s, and the bundle on disk can serve; it is tried again at the next fetch: %w",
-				f.config.PresentWait, err)
-		}
-		return got, err
+		return nil, fmt.Errorf("%s is used where it is, because nothing can be written beside it; make middleware_path writable and restart to have downloads",
+			present.place.dir)
 	}
 	type outcome struct {
 		got *fetched

@@ -124,24 +124,6 @@ func TestCloseEndsADownloadThatGoesOn(t *testing.T) {
 	require.Len(t, versions(t, config.Dir), 1)
 }
 
-func TestPlainDirectoryIsNotMovedOnceItMayBeInUse(t *testing.T) {
-	server := newServer(t, built(t, "x = 2\n", nil))
-	config := config(t, server.URL)
-	config.PresentWait = 50 * time.Millisecond
-	dir := filepath.Join(config.Dir, bundle.ID("bundle.zip"))
-	require.NoError(t, os.MkdirAll(config.Dir, 0o700))
-	_, err := bundle.Unpack(t.Context(), built(t, "x = 1\n", nil), dir, bundle.VerifyOptions{})
-	require.NoError(t, err)
-	fetcher := fetcher(t, config)
-	hanging(t, server)
-	got, err := fetcher.Fetch(t.Context(), "bundle.zip")
-	require.NoError(t, err)
-	defer got.Release()
-	require.Equal(t, dir, got.Dir)
-	require.ErrorContains(t, got.Stale, "no complete answer within 50ms")
-	require.Empty(t, versions(t, config.Dir), "the download does not go on")
-}
-
 func TestDirectoryThatCannotBeWrittenIsMiddlewarePath(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
