@@ -37,7 +37,7 @@ type API struct {
 	// Auth says where a request carries its credentials.
 	Auth Auth
 	// ExternalOAuth authenticates requests when it is enabled, unless Keyless.
-	// Parse refuses it.
+	// Parse refuses it beside CustomAuth.
 	ExternalOAuth ExternalOAuth
 
 	// CustomMiddleware holds the hooks of the definition itself. A bundle

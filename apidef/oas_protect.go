@@ -64,8 +64,8 @@ func (p *protections) runOAS(document *oasDocument) {
 	p.expiry(jsonfile.TextAt(p.tree, oasPrefix+"info.expiration"), oasPrefix+"info.expiration")
 }
 
-// oasAuthentication refuses every kind of authentication but plugins and
-// stored keys, and more than one kind at once. What it does not know may
+// oasAuthentication refuses every kind of authentication but plugins, stored
+// keys and external OAuth, and more than one kind at once. What it does not know may
 // protect something too.
 func (p *protections) oasAuthentication(extension jsonfile.Member, document *oasDocument) {
 	a := document.Extension.Server.Authentication
@@ -116,19 +116,23 @@ func (p *protections) oasScheme(extension jsonfile.Member, name string, document
 	field := oasPrefix + oasSchemesField + "." + name
 	switch {
 	case len(scheme.Providers) > 0:
-		p.add(field+".providers", problemUnsupported, nextOASAuth)
+		p.oasSchemeMembers(extension, name) // external OAuth
 	case !ok:
 		p.add(field, "is enabled, but the document does not say of what type it is",
 			`describe it in components.securitySchemes, for example as {"type": "apiKey", "in": "header", "name": "Authorization"}`)
 	case described.Type != typeAPIKey:
 		p.add(field, problemUnsupported, nextOASAuth)
 	default:
-		// The name may hold dots, so that it is no path to look for.
-		for _, schemes := range jsonfile.Find(extension.Value, oasSchemesField) {
-			object, _ := schemes.Value.(map[string]any)
-			p.onlyIn(extension, jsonfile.Member{Field: joinField(schemes.Field, name), Value: object[name]},
-				"enabled", "header", "query", "cookie", "providers")
-		}
+		p.oasSchemeMembers(extension, name)
+	}
+}
+
+func (p *protections) oasSchemeMembers(extension jsonfile.Member, name string) {
+	// The name may hold dots, so that it is no path to look for.
+	for _, schemes := range jsonfile.Find(extension.Value, oasSchemesField) {
+		object, _ := schemes.Value.(map[string]any)
+		p.onlyIn(extension, jsonfile.Member{Field: joinField(schemes.Field, name), Value: object[name]},
+			"enabled", "header", "query", "cookie", "providers")
 	}
 }
 

@@ -30,7 +30,6 @@ func TestParseRefusesOASProtectionsItDoesNotHave(t *testing.T) {
 		{scheme(`{"type": "mutualTLS"}`, `{"enabled": true}`), a + "securitySchemes.s"},
 		{scheme(`{"$ref": "#/components/securitySchemes/other"}`, `{"enabled": true}`), a + "securitySchemes.s"},
 		{inside(auth(`"securitySchemes": {"not.described": {"enabled": true}}`)), a + "securitySchemes.not.described"},
-		{scheme(`{"type": "oauth2"}`, `{"enabled": true, "providers": [{"jwt": {"enabled": true}}]}`), a + "securitySchemes.s.providers"},
 		{scheme(`{"type": "apiKey", "in": "header", "name": "A"}`, `{"enabled": true, "enableClientCertificate": true}`), a + "securitySchemes.s.enableClientCertificate"},
 		{scheme(`{"type": "apiKey", "in": "header", "name": "A"}`, `{"enabled": true, "signatureValidation": {"enabled": true}}`), a + "securitySchemes.s.signatureValidation"},
 		{`{"components": {"securitySchemes": {"s": {"type": "apiKey", "in": "header", "name": "A"}}}, "x-tyk-api-gateway": ` + auth(`"custom": {"enabled": true}, "securitySchemes": {"s": {"enabled": true}}`) + `}`, a + "securitySchemes.s"},
@@ -99,15 +98,24 @@ func TestParseRefusesSeveralKindsOfAuthentication(t *testing.T) {
 		"but one API has one kind of authentication; set enabled of one of the two to false")
 }
 
-func TestParseRefusesExternalOAuthAsTykWritesIt(t *testing.T) {
+func TestParseReadsExternalOAuthAsTykWritesIt(t *testing.T) {
 	for _, name := range []string{"clientId", "clientID"} {
-		_, _, err := apidef.Parse("a.json", oas(t, scheme(`{"type": "oauth2"}`, `{
-			"enabled": true, "header": {"enabled": true, "name": "Authorization"},
-			"providers": [{"introspection": {"enabled": true, "url": "http://idp", "`+name+`": "c", "cache": {"enabled": true, "timeout": 3}}}]}`)))
-		require.EqualError(t, err, "a.json: "+ext+"server.authentication.securitySchemes.s.providers: "+
-			"is active, but this version of krait does not support it and would leave out what it does; "+
-			"authenticate with server.authentication.custom and a plugin instead, or set its enabled to false")
+		api, warnings, err := apidef.Parse("a.json", oas(t, scheme(`{"type": "oauth2"}`, `{
+			"enabled": true, "header": {"enabled": true, "name": "X-Token"},
+			"providers": [{"introspection": {"enabled": true, "url": "https://idp/introspect", "`+name+`": "c", "clientSecret": "s",
+				"identityBaseField": "sub", "cache": {"enabled": true, "timeout": 3}}}]}`)))
+		require.NoError(t, err)
+		require.Empty(t, warnings)
+		require.False(t, api.Keyless)
+		require.Equal(t, "X-Token", api.Auth.HeaderName)
+		require.Equal(t, apidef.ExternalOAuth{Enabled: true, Providers: []apidef.OAuthProvider{{Introspection: apidef.OAuthIntrospection{
+			Enabled: true, URL: "https://idp/introspect", ClientID: "c", ClientSecret: "s", IdentityBaseField: "sub",
+			Cache: &apidef.OAuthCache{Enabled: true, Timeout: 3},
+		}}}}, api.ExternalOAuth)
 	}
+	_, _, err := apidef.Parse("a.json", oas(t, scheme(`{"type": "oauth2"}`, `{"enabled": true, "ofALaterTyk": {"enabled": true},
+		"providers": [{"jwt": {"enabled": true, "signingMethod": "hmac", "source": "dHlrLTEyMw=="}}]}`)))
+	requireFault(t, err, ext+"server.authentication.securitySchemes.s.ofALaterTyk")
 }
 
 func TestOASFaultsOfExternalOAuthNameTheMembersOfTheFile(t *testing.T) {

@@ -26,6 +26,9 @@ func warnOAS(judge *protections, document *oasDocument, api *API, unknown []stri
 		}
 	}
 	w.unknown(judge.tree, unknown, isInertOAS)
+	for i, line := range w.lines {
+		w.lines[i] = strings.Replace(line, oasAnyScheme, oasSchemesField+"."+judge.scheme, 1)
+	}
 	slices.Sort(w.lines)
 	return w.lines
 }

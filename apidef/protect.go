@@ -38,7 +38,6 @@ func protectionTable() []protection {
 		{path: "use_openid", next: nextCustomAuth},
 		{path: "enable_signature_checking", next: nextCustomAuth},
 		{path: "use_go_plugin_auth", next: nextCustomAuth},
-		{path: "external_oauth.enabled", next: nextCustomAuth},
 		{path: "use_mutual_tls_auth", next: "check client certificates in front of the gateway, or set it to false"},
 		{path: "client_certificates", next: "check client certificates in front of the gateway, or remove them"},
 		{path: "auth.use_certificate", next: "set it to false"},
@@ -96,13 +95,32 @@ func (p *protections) run() {
 	for _, setting := range protectionTable() {
 		p.check(p.tree, "", setting)
 	}
-	custom := jsonfile.Holds(p.tree, "enable_coprocess_auth") || jsonfile.Holds(p.tree, "custom_plugin_auth_enabled")
-	if custom && jsonfile.Holds(p.tree, "use_standard_auth") && !jsonfile.Holds(p.tree, "use_keyless") {
-		p.add("use_standard_auth", "asks for a stored key beside the auth_check hook, but one API has one kind of authentication",
-			"set it or enable_coprocess_auth to false")
+	if !jsonfile.Holds(p.tree, "use_keyless") {
+		p.oneAuthentication()
 	}
 	p.expiry(jsonfile.TextAt(p.tree, "expiration"), "expiration")
 	p.versions()
+}
+
+// oneAuthentication refuses more than one kind of authentication.
+func (p *protections) oneAuthentication() {
+	custom := jsonfile.Holds(p.tree, "enable_coprocess_auth") || jsonfile.Holds(p.tree, "custom_plugin_auth_enabled")
+	external := jsonfile.Holds(p.tree, "external_oauth.enabled")
+	if custom && external {
+		p.add("external_oauth.enabled", "asks for a token of an identity provider beside the auth_check hook, but one API has one kind of authentication",
+			"set it or enable_coprocess_auth to false")
+	}
+	if !jsonfile.Holds(p.tree, "use_standard_auth") {
+		return
+	}
+	switch {
+	case custom:
+		p.add("use_standard_auth", "asks for a stored key beside the auth_check hook, but one API has one kind of authentication",
+			"set it or enable_coprocess_auth to false")
+	case external:
+		p.add("use_standard_auth", "asks for a stored key beside a token of an identity provider, but one API has one kind of authentication",
+			"set it or external_oauth.enabled to false")
+	}
 }
 
 // check refuses setting when it is active in tree, which is at prefix in the

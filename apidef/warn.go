@@ -36,6 +36,12 @@ func (w *warner) common(api *API) {
 	if api.Keyless && api.CustomAuth {
 		w.keyless(api.Form, "the auth_check hook does not run")
 	}
+	if api.Keyless && api.ExternalOAuth.Enabled && api.Form == FormClassic {
+		w.keyless(api.Form, "no token is checked")
+	}
+	if !api.Keyless {
+		w.externalOAuth(api)
+	}
 	for _, event := range sortedKeys(api.EventHandlers) {
 		for _, handler := range api.EventHandlers[event] {
 			switch handler.Name {

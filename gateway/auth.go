@@ -34,6 +34,8 @@ func (c *chain) authenticate(x *exchange) *reply {
 		return x.authenticateByIdentity(c)
 	case c.authCheck != nil:
 		return x.authenticateByHook(c)
+	case c.oauth != nil:
+		return x.authenticateByToken(c)
 	}
 	return x.authenticateByKey(c)
 }
@@ -178,6 +180,9 @@ func (x *exchange) checkSession(c *chain) *reply {
 		answer := errorReply(http.StatusForbidden, msgKeyInactive)
 		if errors.Is(err, session.ErrExpired) {
 			answer = errorReply(http.StatusUnauthorized, msgKeyExpired)
+			if c.oauth != nil {
+				challenge(answer, "The session has expired")
+			}
 		}
 		x.log.Info("session is not usable, the request is refused",
 			telemetry.KeyTokenHash, telemetry.TokenHash(x.token), telemetry.KeyError, err.Error())

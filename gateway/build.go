@@ -65,6 +65,9 @@ func (g *Gateway) newChain(a *api, def *apidef.API, plugins *pluginSet) (*chain,
 		// They belong to a protected chain, as in the reference.
 		c.postKeyAuth = nil
 	}
+	if c.oauth, err = g.newExternalOAuth(a, def); err != nil {
+		return nil, err
+	}
 	c.serial = serialOf(c)
 	c.upstream = newUpstream(upstreamConfig{
 		target: to, listenPath: a.listenPath,

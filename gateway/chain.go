@@ -15,8 +15,9 @@ import (
 type chain struct {
 	keyless     bool
 	pre         []*hook.Hook
-	authCheck   *hook.Hook           // nil: stored keys
+	authCheck   *hook.Hook           // nil: stored keys, or oauth
 	extractor   *idextract.Extractor // nil: auth_check runs for each request
+	oauth       *externalOAuth       // nil: the API takes no tokens of an identity provider
 	auth        authSource
 	postKeyAuth []*hook.Hook
 	post        []*hook.Hook

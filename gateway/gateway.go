@@ -82,7 +82,8 @@ type Config struct {
 	Drivers map[string]coprocess.Driver
 	// Bundles fetches bundles; nil refuses APIs that name one.
 	Bundles Bundles
-	// Store is asked by the health endpoint; nil leaves that check out.
+	// Store keeps outcomes of token checks, and is asked by the health
+	// endpoint; nil leaves both out.
 	Store store.Store
 	// Sessions keeps sessions. Required.
 	Sessions Sessions
@@ -143,6 +144,7 @@ type Gateway struct {
 	config   *config.Config
 	bundles  Bundles
 	sessions Sessions
+	store    store.Store // of token checks; nil: they are not kept
 	limits   limit.Counter
 	events   Events
 	log      *slog.Logger
@@ -193,7 +195,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		config: c.Config, bundles: c.Bundles, sessions: c.Sessions,
+		config: c.Config, bundles: c.Bundles, sessions: c.Sessions, store: c.Store,
 		limits: c.Limits, events: c.Events, log: c.Logger, version: c.Version, drain: c.Drain,
 		webhooks: event.NewHTTPClient(event.DefaultHandlerTimeout),
 		buffers:  newBufferPool(), failures: failureRules(), healthAt: c.Config.HealthPath(),

@@ -22,6 +22,16 @@ const (
 // makerMembers are all of them.
 func makerMembers() []string { return []string{makerMember, extractorMember} }
 
+// madeByHook reports whether an auth_check made s, as it is stored.
+func madeByHook(s *coprocesspb.SessionState) bool {
+	for _, member := range makerMembers() {
+		if _, made := s.GetMetadata()[member]; made {
+			return true
+		}
+	}
+	return false
+}
+
 // hideMakers removes what the gateway alone sees.
 func hideMakers(s *coprocesspb.SessionState) {
 	for _, member := range makerMembers() {
