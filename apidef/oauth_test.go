@@ -226,8 +226,10 @@ func TestExternalOAuthWarnings(t *testing.T) {
 		{"keyless", `"use_keyless": true, ` + byHMAC(""), "a.json: use_keyless: is true, so that no token is checked"},
 		{"plain HTTP", introspection("http://idp.example/", ""), "a.json: external_oauth.providers[0].introspection.url: is not https"},
 		{"plain HTTP on this machine", introspection("http://127.0.0.1:9000/", ""), ""},
-		{"any certificate", introspection("https://idp.example/", `, "tls": {"insecure_skip_verify": true}`),
-			"a.json: external_oauth.providers[0].introspection.tls.insecure_skip_verify: is true"},
+		{
+			"any certificate", introspection("https://idp.example/", `, "tls": {"insecure_skip_verify": true}`),
+			"a.json: external_oauth.providers[0].introspection.tls.insecure_skip_verify: is true",
+		},
 		{"encrypted and verified", introspection("https://idp.example/", ""), ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -23,9 +23,10 @@
 // in the answer. Other APIs are not affected, and none waits for the loading of
 // another for longer than a few seconds.
 //
-// When the store is away, stored keys cannot be looked up and requests that
-// need one are refused with 503; requests that an auth_check hook authenticates
-// go on, without their session being stored, and nobody is known from before.
+// When the store is away, stored keys and sessions of identities cannot be looked
+// up, and requests that need one are refused with 503; requests that an
+// auth_check hook authenticates go on, without their session being stored, and
+// nobody is known from before.
 // Sessions with a rate or a quota are refused with 503 when their requests cannot
 // be counted, and with 403 when their policies cannot be applied.
 //

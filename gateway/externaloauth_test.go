@@ -201,7 +201,7 @@ func TestExternalOAuthByIntrospection(t *testing.T) {
 
 func TestExternalOAuthFirstRequestsAtOnceCostOneIntrospection(t *testing.T) {
 	up := newUpstream(t)
-	var active http.HandlerFunc = activeFor("alice")
+	active := activeFor("alice")
 	release := make(chan struct{})
 	p := newIDP(t, func(w http.ResponseWriter, r *http.Request) { <-release; active(w, r) })
 	f := newGateway(t, setup{apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, tokens(introspectedAt(p.URL, members{"request_timeout": 60})))}})
@@ -297,8 +297,10 @@ func TestExternalOAuthSessions(t *testing.T) {
 		"inactive":               {&coprocesspb.SessionState{OrgId: "org", IsInactive: true}, 403},
 		"rights elsewhere only":  {&coprocesspb.SessionState{OrgId: "org", AccessRights: map[string]*coprocesspb.AccessDefinition{"b": {}}}, 403},
 		"another organisation's": {&coprocesspb.SessionState{OrgId: "other"}, 403},
-		"made by an auth_check": {&coprocesspb.SessionState{OrgId: "org", Metadata: map[string]string{"krait:auth_check_api": "a"},
-			AccessRights: map[string]*coprocesspb.AccessDefinition{"a": {}}}, 403},
+		"made by an auth_check": {&coprocesspb.SessionState{
+			OrgId: "org", Metadata: map[string]string{"krait:auth_check_api": "a"},
+			AccessRights: map[string]*coprocesspb.AccessDefinition{"a": {}},
+		}, 403},
 		"made by an auth_check with an ID extractor": {&coprocesspb.SessionState{OrgId: "org", Metadata: map[string]string{"krait:id_extractor_api": "a"}}, 403},
 		"policy that is unknown":                     {&coprocesspb.SessionState{OrgId: "org", ApplyPolicies: []string{"gold"}}, 403},
 		"expired":                                    {&coprocesspb.SessionState{OrgId: "org", Expires: 1}, 401},

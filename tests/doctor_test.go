@@ -69,6 +69,9 @@ func TestDoctor(t *testing.T) {
 		s.api("two-checks", "http://127.0.0.1:1", object{"custom_middleware_bundle": "check.zip,check2.zip"})
 		s.api("no-check", "http://127.0.0.1:1", object{"use_keyless": false, "enable_coprocess_auth": true, "custom_middleware_bundle": "pre.zip"})
 		s.api("outside", "http://127.0.0.1:1", object{"custom_middleware_bundle": "../../etc/passwd"})
+		s.api("no-ca", "http://127.0.0.1:1", object{"use_keyless": false, "external_oauth": object{"enabled": true, "providers": []any{object{
+			"introspection": object{"enabled": true, "url": "https://idp.invalid/", "client_id": "a", "tls": object{"ca_file": "/nowhere/ca.pem"}},
+		}}}})
 		s.api("inactive", "http://127.0.0.1:1", object{"active": false, "custom_middleware_bundle": "not-asked-for.zip"})
 		s.writeJSON("tyk.conf", s.conf)
 		output, err := krait(t, s.dir, "doctor", "--conf", "tyk.conf")
@@ -82,6 +85,7 @@ func TestDoctor(t *testing.T) {
 			`API "two-checks": custom_middleware_bundle:`,
 			`API "no-check": a plugin is to authenticate, but there is no auth_check hook`,
 			`bundle "../../etc/passwd": bundle name is not usable`,
+			"no-ca.json: external_oauth: introspection: tls.ca_file: open /nowhere/ca.pem",
 			"middleware_path: bundles cannot be written to /proc/nope/bundles",
 		} {
 			require.Contains(t, output, want)

@@ -15,6 +15,7 @@ import (
 	"github.com/krait-gateway/krait/apidef"
 	"github.com/krait-gateway/krait/bridge"
 	"github.com/krait-gateway/krait/config"
+	"github.com/krait-gateway/krait/oauth"
 
 	coprocess "github.com/krait-gateway/krait"
 )
@@ -115,7 +116,7 @@ func (r *report) definitions(conf *config.Config) []*apidef.API {
 		}
 		good = append(good, loaded.API)
 		if loaded.API.Active {
-			if err := loaded.API.Unserved(loaded.File, around); err != nil {
+			if err := errors.Join(loaded.API.Unserved(loaded.File, around), tokenChecks(&loaded)); err != nil {
 				r.fault(err)
 				continue
 			}
@@ -129,6 +130,21 @@ func (r *report) definitions(conf *config.Config) []*apidef.API {
 		r.warning("there are none: every request will get 404")
 	}
 	return good
+}
+
+// tokenChecks says why tokens of an identity provider could not be checked for
+// the API. The provider itself is not asked.
+func tokenChecks(loaded *apidef.Loaded) error {
+	external := loaded.API.ExternalOAuth
+	if loaded.API.Keyless || !external.Enabled {
+		return nil
+	}
+	checker, err := oauth.New(oauth.Config{Provider: external.Providers[0]})
+	if err != nil {
+		return fmt.Errorf("%s: %w", loaded.File, err)
+	}
+	checker.Close()
+	return nil
 }
 
 func (r *report) storage(ctx context.Context, conf *config.Config) {
