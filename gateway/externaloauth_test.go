@@ -322,21 +322,21 @@ func TestExternalOAuthSessions(t *testing.T) {
 	})
 }
 
-// deaf is a session store that gives no answer.
-type deaf struct{}
+// silentSessions is a session store that gives no answer.
+type silentSessions struct{}
 
-func (deaf) Get(context.Context, string) (*coprocesspb.SessionState, error) {
+func (silentSessions) Get(context.Context, string) (*coprocesspb.SessionState, error) {
 	return nil, errors.New("connection refused")
 }
 
-func (deaf) Put(context.Context, string, *coprocesspb.SessionState, time.Duration) error {
+func (silentSessions) Put(context.Context, string, *coprocesspb.SessionState, time.Duration) error {
 	return errors.New("connection refused")
 }
-func (deaf) Delete(context.Context, string) error { return errors.New("connection refused") }
+func (silentSessions) Delete(context.Context, string) error { return errors.New("connection refused") }
 
 func TestExternalOAuthWithoutSessionStoreRefuses(t *testing.T) {
 	up := newUpstream(t)
-	f := start(t, setup{sessions: deaf{}, apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, tokens(byHMAC()))}})
+	f := start(t, setup{sessions: silentSessions{}, apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, tokens(byHMAC()))}})
 	got := f.get("/a/x", "Authorization", "Bearer "+signedJWT(members{"sub": "alice"}))
 	require.Equal(t, 503, got.code, "the stored session might lock the caller out")
 	require.NotEmpty(t, got.header.Get("Retry-After"))
