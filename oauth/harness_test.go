@@ -109,7 +109,7 @@ type idp struct {
 	last   atomic.Pointer[http.Request]
 }
 
-func newIDP(t *testing.T, handle http.HandlerFunc) *idp {
+func newIDP(t testing.TB, handle http.HandlerFunc) *idp {
 	t.Helper()
 	p := &idp{}
 	p.handle.Store(&handle)
