@@ -3,43 +3,67 @@ package gateway_test
 import (
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/apidef"
 	"github.com/krait-gateway/krait/config"
+	"github.com/krait-gateway/krait/coprocesspb"
 	"github.com/krait-gateway/krait/gateway"
+	"github.com/krait-gateway/krait/idextract"
+	counting "github.com/krait-gateway/krait/limit"
 	"github.com/krait-gateway/krait/session"
 	"github.com/krait-gateway/krait/store/memory"
 )
 
-// BenchmarkProxy is one keyless request without hooks over loopback.
+// BenchmarkProxy is one request over loopback: to a keyless API without hooks,
+// and by a caller whom an ID extractor knows, so that auth_check does not run.
 func BenchmarkProxy(b *testing.B) {
+	for name, more := range map[string]string{
+		"keyless":      `"use_keyless": true`,
+		"known caller": `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip"`,
+	} {
+		b.Run(name, func(b *testing.B) { benchmarkProxy(b, more) })
+	}
+}
+
+func benchmarkProxy(b *testing.B, more string) {
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer up.Close()
-	doc := `{"api_id": "a", "active": true, "use_keyless": true, "version_data": {"not_versioned": true},
+	doc := `{"api_id": "a", "org_id": "org", "active": true, "version_data": {"not_versioned": true}, ` + more + `,
 		"proxy": {"listen_path": "/a/", "target_url": "` + up.URL + `", "strip_listen_path": true}}`
 	api, _, err := apidef.Parse("a.json", []byte(doc))
 	require.NoError(b, err)
 	mem, err := memory.New(memory.Options{})
 	require.NoError(b, err)
 	defer mem.Close()
+	sessions := session.NewStore(mem)
+	require.NoError(b, sessions.Put(b.Context(), idextract.SessionID("org", "abc"),
+		&coprocesspb.SessionState{OrgId: "org", IdExtractorDeadline: math.MaxInt64}, 0))
+	counts, err := counting.NewMemory()
+	require.NoError(b, err)
+	defer counts.Close()
 	g, err := gateway.New(b.Context(), gateway.Config{
 		Config: config.Default(), APIs: []apidef.Loaded{{File: "a.json", API: api}}, Store: mem,
-		Sessions: session.NewStore(mem), Logger: slog.New(slog.DiscardHandler),
+		Sessions: sessions, Limits: counts, Logger: slog.New(slog.DiscardHandler),
+		Bundles: bundles{"b.zip": `{"driver": "python", "auth_check": {"name": "Auth"}, "id_extractor": ` + fromHeader + `}`},
+		Drivers: map[string]coprocess.Driver{"python": &driver{hooks: map[string]hookFunc{"Auth": accept("", nil)}}},
 	})
 	require.NoError(b, err)
 	defer g.Close(b.Context())
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequest(http.MethodGet, "/a/x", nil)
+		r.Header.Set("Authorization", "abc")
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, r)
 		if w.Code != http.StatusOK {
-			b.Fatal(w.Code)
+			b.Fatal(w.Code, w.Body)
 		}
 	}
 }
