@@ -26,6 +26,8 @@ import (
 const (
 	introspectionPath = "/token/introspection"
 	keysPath          = "/jwks"
+	// sharedSecret signs the server's HS256 tokens.
+	sharedSecret = "the tests' shared secret, 32 bytes at least"
 	// shortLife is how long the tokens of the client "short" are valid.
 	shortLife = 2 * time.Second
 )
@@ -91,10 +93,13 @@ func startIdentityServer(t *testing.T) *identityServer {
 }
 
 // introspections returns how many there have been.
-func (s *identityServer) introspections() int {
+func (s *identityServer) introspections() int { return s.asked(introspectionPath) }
+
+// asked returns how many requests came for path.
+func (s *identityServer) asked(path string) int {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.counts[introspectionPath]
+	return s.counts[path]
 }
 
 // failWith makes introspections fail; nil ends that.
@@ -112,10 +117,14 @@ func hangs(_ http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// token returns a new access token of client by the client credentials grant.
-func (s *identityServer) token(client string) string {
+// token returns a new access token of client by the client credentials grant;
+// resource asks for a JWT.
+func (s *identityServer) token(client, resource string) string {
 	s.t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"read"}}
+	if resource != "" {
+		form.Set("resource", resource)
+	}
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -132,6 +141,17 @@ func (s *identityServer) token(client string) string {
 func (s *identityServer) revoke(client, token string) {
 	s.t.Helper()
 	s.post("/token/revocation", client, url.Values{"token": {token}})
+}
+
+// rotate gives the server new signing keys; with forget the old ones are no
+// longer published.
+func (s *identityServer) rotate(forget bool) {
+	s.t.Helper()
+	path := "/control/rotate"
+	if forget {
+		path += "?forget"
+	}
+	s.post(path, "app", nil)
 }
 
 // post asks the server itself, past the proxy and its counts.

@@ -166,18 +166,21 @@ func TestPhantomTokens(t *testing.T) {
 		s.pluginAPI("api", "phantom-bundle.zip", echo(t), object{})
 		testPhantomToken(t, idp, s.start(), "")
 	})
-	for name, accept := range map[string]string{
-		"the Python example":               "application/jwt",
-		"the Python example with RFC 9701": "application/token-introspection+jwt",
+	for accept, member := range map[string]string{
+		"application/jwt":                     "",
+		"application/token-introspection+jwt": "token_introspection", // RFC 9701
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run("the Python example: "+accept, func(t *testing.T) {
 			s := newSite(t)
 			s.buildAtRoot("examples/phantom/manifest.json", "phantom.zip")
 			s.pluginAPI("api", "phantom.zip", echo(t), idp.introspectBy(object{"accept": accept}))
-			member := ""
-			if accept != "application/jwt" {
-				member = "token_introspection"
-			}
+			testPhantomToken(t, idp, s.start(), member)
+		})
+		t.Run("the option of introspection: "+accept, func(t *testing.T) {
+			s := newSite(t)
+			s.externalOAuth("api", echo(t), idp.introspection(object{
+				"phantom_token": true, "accept": accept, "jwks_url": idp.url + keysPath,
+			}))
 			testPhantomToken(t, idp, s.start(), member)
 		})
 	}
@@ -189,7 +192,7 @@ func testPhantomToken(t *testing.T, idp *identityServer, g *gateway, member stri
 	before := idp.introspections()
 	introspections := func() int { return idp.introspections() - before }
 
-	token, short := idp.token("app"), idp.token("short")
+	token, short := idp.token("app", ""), idp.token("short", "")
 	require.Equal(t, http.StatusOK, g.get("/api/", bearer(short)...).status)
 	require.Equal(t, map[int]int{http.StatusOK: manyRequests}, g.atOnce("/api/", token))
 	require.Equal(t, 2, introspections(), "two tokens, one of them in many requests at once")

@@ -126,7 +126,7 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 		return idp.introspections() - before
 	}
 	t.Run("many requests with one token cost one introspection", func(t *testing.T) {
-		token := idp.token("app")
+		token := idp.token("app", "")
 		require.Equal(t, 1, introspections(func() {
 			for range manyRequests {
 				require.Equal(t, http.StatusOK, g.get("/api/x", bearer(token)...).status)
@@ -134,13 +134,13 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 		}))
 	})
 	t.Run("many first requests at once cost one introspection", func(t *testing.T) {
-		token := idp.token("app")
+		token := idp.token("app", "")
 		require.Equal(t, 1, introspections(func() {
 			require.Equal(t, map[int]int{http.StatusOK: manyRequests}, g.atOnce("/api/", token))
 		}))
 	})
 	t.Run("when a token expires it is asked for once more and refused", func(t *testing.T) {
-		token := idp.token("short")
+		token := idp.token("short", "")
 		issued := time.Now()
 		require.Equal(t, 2, introspections(func() {
 			require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
@@ -151,7 +151,7 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 		}))
 	})
 	t.Run("a revoked token is refused when max_age is over", func(t *testing.T) {
-		token := idp.token("app")
+		token := idp.token("app", "")
 		require.Equal(t, 2, introspections(func() {
 			require.Equal(t, http.StatusOK, g.get("/brief/", bearer(token)...).status)
 			idp.revoke("app", token)
@@ -179,14 +179,14 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 		}))
 	})
 	t.Run("a token without the scope that the API wants", func(t *testing.T) {
-		token := idp.token("app")
+		token := idp.token("app", "")
 		require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
 		r := g.get("/scoped/", bearer(token)...)
 		require.Equal(t, http.StatusForbidden, r.status, "what another API let in counts there only")
 		require.Equal(t, `Bearer error="insufficient_scope", scope="write"`, r.header.Get("WWW-Authenticate"))
 	})
 	t.Run("session limits", func(t *testing.T) {
-		token := idp.token("app")
+		token := idp.token("app", "")
 		for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
 			require.Equal(t, want, g.get("/limited/", bearer(token)...).status)
 		}
@@ -197,7 +197,7 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 // it would have to introspect, since what it remembers is gone.
 func testExtractor(t *testing.T, idp *identityServer, g *gateway, options *redis.Options) {
 	t.Helper()
-	token := idp.token("app")
+	token := idp.token("app", "")
 	require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
 	before := idp.introspections()
 	client := redis.NewClient(options)
@@ -239,16 +239,16 @@ func TestReferencePluginWithoutItsIdentityServer(t *testing.T) {
 	s.pluginAPI("api", "bundle.zip", echo(t), idp.introspectBy(object{"timeout": 0.5}))
 	s.api("plain", echo(t), nil)
 	g := s.start()
-	known := idp.token("app")
+	known := idp.token("app", "")
 	require.Equal(t, http.StatusOK, g.get("/api/", bearer(known)...).status)
 
 	requireRefused := func(t *testing.T) {
 		t.Helper()
 		began := time.Now()
-		token := idp.token("app")
+		token := idp.token("app", "")
 		statuses := g.atOnce("/api/", token)
 		require.Equal(t, map[int]int{http.StatusServiceUnavailable: manyRequests}, statuses)
-		r := g.get("/api/", bearer(idp.token("app"))...)
+		r := g.get("/api/", bearer(idp.token("app", ""))...)
 		require.Equal(t, http.StatusServiceUnavailable, r.status)
 		require.Equal(t, "2", r.header.Get("Retry-After"))
 		require.Less(t, time.Since(began), 10*time.Second)
@@ -263,7 +263,7 @@ func TestReferencePluginWithoutItsIdentityServer(t *testing.T) {
 	})
 	t.Run("it is there again", func(t *testing.T) {
 		idp.failWith(nil)
-		g.awaitStatus(http.StatusOK, "/api/", idp.token("app"))
+		g.awaitStatus(http.StatusOK, "/api/", idp.token("app", ""))
 	})
 	t.Run("it is gone", func(t *testing.T) {
 		idp.front.Close()
