@@ -37,7 +37,7 @@ func TestOAuthGuide(t *testing.T) {
 			"https://idp.example.com", idp.direct, // the issuer
 			`"krait"`, `"`+client+`"`,
 			"change-me", client+"-secret",
-			"dHlrLTEyMw==", base64.StdEncoding.EncodeToString([]byte(sharedSecret)),
+			"Y2hhbmdlIG1lOiBvcGVuc3NsIHJhbmQgLWJhc2U2NCAzMg==", base64.StdEncoding.EncodeToString([]byte(sharedSecret)),
 			"http://orders.internal", upstream,
 		).Replace(b.text)
 		require.True(t, json.Valid([]byte(text)), b.at())
