@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -276,10 +275,7 @@ func TestContract1LimitsOfSeveralGateways(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, c.do("limited", quota).status)
 	}
 	t.Run("no key in Redis holds a token", func(t *testing.T) {
-		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-		t.Cleanup(func() { _ = client.Close() })
-		keys, err := client.Keys(t.Context(), "*").Result()
-		require.NoError(t, err)
+		keys := keysIn(t, server.Addr())
 		require.NotEmpty(t, keys)
 		for _, key := range keys {
 			require.NotContains(t, key, "rate-1")

@@ -159,6 +159,15 @@ func (s *site) bundle(name string, hooks object, files map[string]string) {
 	require.NoError(s.t, err, output)
 }
 
+// bundleOf builds name from a plugin's directory.
+func (s *site) bundleOf(dir, name string) {
+	s.t.Helper()
+	path := filepath.Join(s.served, name)
+	require.NoError(s.t, os.MkdirAll(filepath.Dir(path), 0o750))
+	output, err := krait(s.t, dir, "bundle", "build", "-y", "-o", path)
+	require.NoError(s.t, err, output)
+}
+
 // krait runs the binary to its end and returns what it printed.
 func krait(t *testing.T, dir string, arguments ...string) (string, error) {
 	t.Helper()

@@ -48,6 +48,10 @@ def Native(request, session, spec):
     LIBRARY.TykStoreData(b'from ctypes', b'value of ctypes', 60)
     request.object.raw_body = b'|'.join(values + [native.read(b'from ctypes')])
     return request, session
+
+@Event
+def OnMyEvent(event, spec):
+    tyk.log('event: ' + event.message['MetaData']['Message'])
 `
 
 // run runs a command of the tests' set-up to its end.
@@ -60,9 +64,11 @@ func run(t *testing.T, dir, name string, arguments ...string) string {
 	return strings.TrimSpace(string(output))
 }
 
-// TestNativePlugins reaches the functions of api.h in all three ways: through
-// tyk.gateway, ctypes, and a compiled Cython module inside of the bundle.
-func TestNativePlugins(t *testing.T) {
+// TestContract4CSymbols is section 4 of the plugin contract: the functions of
+// api.h are reached in all three ways, through tyk.gateway, ctypes, and a compiled
+// Cython module inside of the bundle.
+func TestContract4CSymbols(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	work := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(work, "native.pyx"), []byte(cythonModule), 0o600))
@@ -77,7 +83,9 @@ func TestNativePlugins(t *testing.T) {
 	s.bundle("native.zip", object{"pre": hooks("Native")}, map[string]string{
 		"middleware.py": nativeHooks, "vendor/native" + suffix: string(library),
 	})
-	s.api("native", echo(t), object{"custom_middleware_bundle": "native.zip"})
+	changes := pluginEvent("my event", "OnMyEvent")
+	changes["custom_middleware_bundle"] = "native.zip"
+	s.api("native", echo(t), changes)
 	g := s.start()
 	for range 5 {
 		body := string(g.get("/native/").echoed(t).Body)
@@ -85,4 +93,6 @@ func TestNativePlugins(t *testing.T) {
 	}
 	g.awaitLog("logged by cython")
 	g.awaitLog("logged by ctypes")
+	g.awaitLog("event: my payload")
+	g.awaitLog("event: by ctypes")
 }

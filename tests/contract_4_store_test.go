@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +22,7 @@ from gateway import TykGateway as tyk
 
 @Hook
 def Put(request, session, spec):
-    tyk.store_data(request.object.params['key'], request.object.raw_body, 60)
+    tyk.store_data(request.object.params['key'], request.object.raw_body, int(request.object.params.get('ttl', 60)))
     return request, session
 
 @Hook
@@ -32,7 +33,9 @@ def Fetch(request, session, spec):
     return request, session
 `
 
-func TestStoreDataOfPlugins(t *testing.T) {
+// TestContract4Store is section 4 of the plugin contract: store_data, get_data.
+func TestContract4Store(t *testing.T) {
+	t.Parallel()
 	binary := "a\x00b\xff"
 	site := func(t *testing.T, storage object) *site {
 		s := newSite(t)
@@ -51,7 +54,15 @@ func TestStoreDataOfPlugins(t *testing.T) {
 		t.Helper()
 		require.Equal(t, http.StatusOK, g.send(http.MethodPost, "/put/?key=k", strings.NewReader(binary)).status)
 		require.Equal(t, binary, string(g.get("/fetch/?key=k").echoed(t).Body))
-		require.Empty(t, g.get("/fetch/?key=absent").echoed(t).Body)
+		require.Empty(t, g.get("/fetch/?key=absent").echoed(t).Body, "b\"\" when there is nothing")
+		for _, ttl := range []string{"0", "-1", "1"} {
+			require.Equal(t, http.StatusOK, g.send(http.MethodPost, "/put/?key=ttl"+ttl+"&ttl="+ttl, strings.NewReader(ttl)).status)
+		}
+		require.Eventually(t, func() bool { return len(g.get("/fetch/?key=ttl1").echoed(t).Body) == 0 }, patience, 50*time.Millisecond,
+			"ttl is in seconds")
+		for _, ttl := range []string{"0", "-1"} {
+			require.Equal(t, ttl, string(g.get("/fetch/?key=ttl"+ttl).echoed(t).Body), "<= 0 does not expire")
+		}
 	}
 	t.Run("memory", func(t *testing.T) { check(t, site(t, nil).start()) })
 	t.Run("Redis: shared by gateways, one pool of connections, a restart is survived", func(t *testing.T) {
@@ -62,6 +73,7 @@ func TestStoreDataOfPlugins(t *testing.T) {
 		second := site(t, storage).start()
 		require.Equal(t, binary, string(second.get("/fetch/?key=k").echoed(t).Body), "the other gateway sees it")
 		require.Contains(t, second.get("/hello").body, `"redis"`)
+		require.Equal(t, []string{"coprocess-data:k", "coprocess-data:ttl-1", "coprocess-data:ttl0"}, keysIn(t, server.Addr()))
 
 		var group sync.WaitGroup
 		for range 20 {
@@ -87,6 +99,17 @@ func TestStoreDataOfPlugins(t *testing.T) {
 			return string(first.get("/fetch/?key=k2").echoed(t).Body) == "again"
 		}, patience, 100*time.Millisecond)
 	})
+}
+
+// keysIn lists the keys in the server, sorted.
+func keysIn(t *testing.T, address string) []string {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close()
+	keys, err := client.Keys(t.Context(), "*").Result()
+	require.NoError(t, err)
+	slices.Sort(keys)
+	return keys
 }
 
 // connectionsMade asks the server how many connections it has accepted.

@@ -1,0 +1,2 @@
+def name(request, words):
+    return request.get_header('X-Name') or words['nobody']

@@ -1,0 +1,5 @@
+from .english import HELLO
+
+
+def hello(name):
+    return HELLO + ' ' + name
