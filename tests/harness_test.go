@@ -155,8 +155,7 @@ func (s *site) bundle(name string, hooks object, files map[string]string) {
 	data, err := json.Marshal(manifest)
 	require.NoError(s.t, err)
 	require.NoError(s.t, os.WriteFile(filepath.Join(work, "manifest.json"), data, 0o600))
-	output, err := krait(s.t, work, "bundle", "build", "-y", "-m", "manifest.json", "-o", filepath.Join(s.served, name))
-	require.NoError(s.t, err, output)
+	s.bundleOf(work, name)
 }
 
 // bundleOf builds name from a plugin's directory.

@@ -1,8 +1,6 @@
 package tests_test
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,7 +17,9 @@ func pluginDirectory(t *testing.T) string {
 	return dir
 }
 
-func TestBundleCommands(t *testing.T) {
+// testBundleBuild is what krait bundle promises.
+func testBundleBuild(t *testing.T) {
+	t.Parallel()
 	t.Run("build, inspect, verify", func(t *testing.T) {
 		dir := pluginDirectory(t)
 		output, err := krait(t, dir, "bundle", "build", "-y", "-m", "manifest.json", "-o", "out.zip")
@@ -52,6 +52,26 @@ func TestBundleCommands(t *testing.T) {
 		require.Error(t, err)
 		require.Contains(t, output, "unsigned.zip")
 	})
+	t.Run("a driver and at least one hook are needed", func(t *testing.T) {
+		dir := t.TempDir()
+		for manifest, missing := range map[string]string{
+			`{"file_list": [], "custom_middleware": {"pre": [{"name": "A"}]}}`: "driver",
+			`{"file_list": [], "custom_middleware": {"driver": "grpc"}}`:       "hook",
+		} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(manifest), 0o600))
+			output, err := krait(t, dir, "bundle", "build", "-y")
+			require.Error(t, err)
+			require.Contains(t, output, missing)
+		}
+	})
+	t.Run("a gRPC bundle may have no files", func(t *testing.T) {
+		dir := t.TempDir()
+		manifest := `{"file_list": [], "custom_middleware": {"driver": "grpc", "pre": [{"name": "A"}]}}`
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(manifest), 0o600))
+		output, err := krait(t, dir, "bundle", "build", "-y")
+		require.NoError(t, err, output)
+		require.FileExists(t, filepath.Join(dir, "bundle.zip"), "the default of -o")
+	})
 	t.Run("what cannot be used is named by its flag", func(t *testing.T) {
 		dir := pluginDirectory(t)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "text"), []byte("no key"), 0o600))
@@ -80,57 +100,4 @@ func TestBundleCommands(t *testing.T) {
 		require.Contains(t, output, "driver")
 		require.Contains(t, output, "manifest.json")
 	})
-}
-
-// TestSignedBundlesOnly is a gateway with a public key.
-func TestSignedBundlesOnly(t *testing.T) {
-	s := newSite(t)
-	dir := pluginDirectory(t)
-	run(t, dir, "openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem")
-	run(t, dir, "openssl", "rsa", "-in", "key.pem", "-pubout", "-out", "public.pem")
-	for name, arguments := range map[string][]string{
-		"signed.zip": {"-k", "key.pem"}, "unsigned.zip": {"-y"},
-	} {
-		output, err := krait(t, dir, append([]string{"bundle", "build", "-o", filepath.Join(s.served, name)}, arguments...)...)
-		require.NoError(t, err, output)
-	}
-	s.conf["public_key_path"] = filepath.Join(dir, "public.pem")
-	protected := func(id string) {
-		s.api(id, echo(t), object{
-			"use_keyless": false, "enable_coprocess_auth": true, "custom_middleware_bundle": id + ".zip",
-		})
-	}
-	protected("signed")
-	protected("unsigned")
-	g := s.start()
-	g.get("/signed/", "Authorization", goodToken).echoed(t)
-	require.Equal(t, 503, g.get("/unsigned/", "Authorization", goodToken).status)
-	g.awaitLog("unsigned.zip")
-}
-
-// TestBundleServerThatHangs is a start while the bundle server accepts
-// connections and answers nothing.
-func TestBundleServerThatHangs(t *testing.T) {
-	s := newSite(t)
-	s.bundle("b.zip", object{"pre": hooks("AddMark")}, map[string]string{"middleware.py": `
-from tyk.decorators import *
-
-@Hook
-def AddMark(request, session, spec):
-    request.add_header('X-Mark', 'here')
-    return request, session
-`})
-	s.api("b", echo(t), object{"custom_middleware_bundle": "b.zip"})
-	first := s.start()
-	require.Equal(t, "here", first.get("/b/").echoed(t).Header.Get("X-Mark"))
-	require.NoError(t, first.stop())
-
-	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	t.Cleanup(hanging.Close)
-	s.conf["bundle_base_url"] = hanging.URL + "/"
-	second := s.start()
-	require.Equal(t, "here", second.get("/b/").echoed(t).Header.Get("X-Mark"))
-	status := second.get("/tyk/apis", "X-Tyk-Authorization", "test-secret").body
-	require.Contains(t, status, "no complete answer within 5s")
-	require.NoError(t, second.stop(), "the download that goes on does not hold up the stop")
 }
