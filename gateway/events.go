@@ -45,6 +45,14 @@ type keyFailure struct {
 	Key     string // hash
 }
 
+// quotaTrigger is the metadata of TriggerExceeded events.
+type quotaTrigger struct {
+	Message, OrgID string
+	Key            string // hash
+	// In per cent of the quota.
+	TriggerLimit, UsagePercentage float64
+}
+
 // pluginMessage is the metadata of events that plugin code fires.
 type pluginMessage struct {
 	Message string
@@ -64,11 +72,22 @@ func (x *exchange) quotaExceeded() {
 	x.fireKeyFailure(event.QuotaExceeded, "Key Quota Limit Exceeded", x.token)
 }
 
+func (x *exchange) triggerExceeded(limit, usage float64) {
+	x.fire(event.TriggerExceeded, quotaTrigger{
+		Message: "Quota trigger reached", OrgID: x.api.orgID, Key: telemetry.TokenHash(x.token),
+		TriggerLimit: limit, UsagePercentage: usage,
+	})
+}
+
 func (x *exchange) fireKeyFailure(name, message, key string) {
 	meta := keyFailure{Message: message, Path: x.r.URL.Path, Origin: clientAddress(x.r)}
 	if key != "" {
 		meta.Key = telemetry.TokenHash(key)
 	}
+	x.fire(name, meta)
+}
+
+func (x *exchange) fire(name string, meta any) {
 	x.gateway.events.Fire(event.Event{
 		Name: name, APIID: x.api.id, OrgID: x.api.orgID, RequestID: x.requestID, MetaData: meta,
 	})

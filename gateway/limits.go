@@ -98,7 +98,20 @@ func (x *exchange) checkLimits(c *chain) *reply {
 		x.quotaExceeded()
 		return &reply{code: http.StatusForbidden, message: msgQuotaExceeded, header: x.quota.fields()}
 	}
+	x.watchQuota(limits, result)
 	return nil
+}
+
+// watchQuota fires an event for each of the session's trigger limits, in per
+// cent of its quota, that this request has reached.
+func (x *exchange) watchQuota(limits limit.Limits, result limit.Result) {
+	used := limits.Quota - result.Remaining
+	share := func(n int64) float64 { return 100 * float64(n) / float64(limits.Quota) }
+	for _, percent := range x.session.GetMonitor().GetTriggerLimits() {
+		if limits.Quota > 0 && share(used) >= percent && share(used-1) < percent {
+			x.triggerExceeded(percent, share(used))
+		}
+	}
 }
 
 // showQuota fills in the session's quota counters for the hooks before

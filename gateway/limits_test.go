@@ -75,6 +75,18 @@ func TestSessionQuota(t *testing.T) {
 	require.Equal(t, map[string][]int64{"PostKeyAuth": {2, 1, 0}, "Post1": {1, 0}}, seen, "hooks see what is left")
 }
 
+func TestTriggersOfAQuota(t *testing.T) {
+	f, _ := limited(t, func(s *coprocesspb.SessionState) {
+		s.QuotaMax, s.QuotaRenewalRate = 4, 3600
+		s.Monitor = &coprocesspb.Monitor{TriggerLimits: []float64{50, 70, 0}}
+	}, setup{})
+	for range 5 {
+		f.get("/a/x")
+	}
+	// 50 % with the second request, 70 % with the third.
+	require.Equal(t, []string{"TriggerExceeded", "TriggerExceeded", "QuotaExceeded"}, f.events.names())
+}
+
 func TestSessionLimitsThatDoNotCount(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*coprocesspb.SessionState)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/krait-gateway/krait/internal/redisserver"
@@ -74,9 +73,11 @@ func keySite(t *testing.T, storage object) *site {
 	return s
 }
 
-// TestKeys manages keys on one gateway and uses them on another; without a Redis
-// both are the same.
-func TestKeys(t *testing.T) {
+// TestContract1StoredKeys is section 1 of the plugin contract: a stored key
+// authenticates. Keys are managed on one gateway and used on another; without a
+// Redis both are the same.
+func TestContract1StoredKeys(t *testing.T) {
+	t.Parallel()
 	check := func(t *testing.T, first, second *gateway) {
 		t.Helper()
 		use := func(g *gateway, key string) reply { return g.get("/keyed/", "Authorization", key) }
@@ -124,10 +125,7 @@ func TestKeys(t *testing.T) {
 		server := redisserver.Start(t)
 		storage := object{"type": "redis", "host": "127.0.0.1", "port": server.Port()}
 		check(t, keySite(t, storage).start(), keySite(t, storage).start())
-		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-		t.Cleanup(func() { _ = client.Close() })
-		stored, err := client.Keys(t.Context(), "*").Result()
-		require.NoError(t, err)
+		stored := keysIn(t, server.Addr())
 		require.NotEmpty(t, stored)
 		for _, key := range stored {
 			require.NotContains(t, key, "bob", "no key of Redis holds a key of an API")
@@ -135,8 +133,11 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestPoliciesOfPlugins lets auth_check name policies.
-func TestPoliciesOfPlugins(t *testing.T) {
+// TestContract3PoliciesOfAuthCheck is section 3 of the plugin contract: auth_check
+// names policies in apply_policies; what apply_policy_id names is the same (package
+// gateway).
+func TestContract3PoliciesOfAuthCheck(t *testing.T) {
+	t.Parallel()
 	g := keySite(t, nil).start()
 	use := func(token string) reply { return g.get("/hooked/", "Authorization", token) }
 	r := use("hooked-1")
@@ -154,6 +155,7 @@ func TestPoliciesOfPlugins(t *testing.T) {
 }
 
 func TestPolicyFileThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	for name, content := range map[string]string{"missing": "", "broken": `{"gold": `} {
 		t.Run(name, func(t *testing.T) {
 			s := keySite(t, nil)

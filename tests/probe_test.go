@@ -34,15 +34,22 @@ type part struct {
 	Sleep float64
 	// Fail is raises, exits or nonsense.
 	Fail string
+	// Fire is the name of an event to trigger, with the payload "the payload".
+	// In Python only.
+	Fire string
+	// Release makes events of OnSlowEvent, which takes a second, quick.
+	Release bool
 }
 
 // wirePart is what goes over the wire.
 type wirePart struct {
-	Change string   `json:"change,omitempty"` // base64
-	Drop   []string `json:"drop,omitempty"`
-	Tell   bool     `json:"tell,omitempty"`
-	Sleep  float64  `json:"sleep,omitempty"`
-	Fail   string   `json:"fail,omitempty"`
+	Change  string   `json:"change,omitempty"` // base64
+	Drop    []string `json:"drop,omitempty"`
+	Tell    bool     `json:"tell,omitempty"`
+	Sleep   float64  `json:"sleep,omitempty"`
+	Fail    string   `json:"fail,omitempty"`
+	Fire    string   `json:"fire,omitempty"`
+	Release bool     `json:"release,omitempty"`
 }
 
 const scriptHeader = "X-Script"
@@ -54,7 +61,7 @@ func (s script) header(t *testing.T) []string {
 	for name, p := range s {
 		change, err := p.Change.MarshalVT()
 		require.NoError(t, err)
-		parts[name] = wirePart{base64.StdEncoding.EncodeToString(change), p.Drop, p.Tell, p.Sleep, p.Fail}
+		parts[name] = wirePart{base64.StdEncoding.EncodeToString(change), p.Drop, p.Tell, p.Sleep, p.Fail, p.Fire, p.Release}
 	}
 	data, err := json.Marshal(parts)
 	require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,8 @@ type probeServer struct {
 	seen *output.Buffer
 	// health says how the server is; nil: it offers no health service.
 	health *health.Server
+	// released is set when slow events shall be slow no more.
+	released atomic.Bool
 }
 
 func (p *probeServer) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
@@ -73,6 +76,9 @@ func (p *probeServer) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*c
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if part.Release {
+		p.released.Store(true)
+	}
 	if part.Fail != "" {
 		return nil, errors.New("it broke here")
 	}
@@ -100,7 +106,13 @@ func (p *probeServer) change(obj, change *coprocesspb.Object, told map[string]st
 	}
 }
 
-func (p *probeServer) DispatchEvent(_ context.Context, event *coprocesspb.Event) (*coprocesspb.EventReply, error) {
+func (p *probeServer) DispatchEvent(ctx context.Context, event *coprocesspb.Event) (*coprocesspb.EventReply, error) {
+	if strings.Contains(event.GetPayload(), `"OnSlowEvent"`) && !p.released.Load() {
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
 	_, err := p.seen.Write([]byte("event " + event.GetPayload() + "\n"))
 	return &coprocesspb.EventReply{}, err
 }

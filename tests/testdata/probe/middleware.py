@@ -3,10 +3,15 @@
 import base64
 import json
 import sys
+import threading
 import time
 
 import coprocess_object_pb2 as pb
+from gateway import TykGateway as tyk
 from tyk.decorators import *
+
+# Set when slow events shall be slow no more.
+released = threading.Event()
 
 
 def play(name, request, session, metadata, spec, response):
@@ -33,6 +38,10 @@ def play(name, request, session, metadata, spec, response):
     until = time.monotonic() + part.get("sleep", 0)
     while time.monotonic() < until:
         time.sleep(0.01)
+    if part.get("release"):
+        released.set()
+    if "fire" in part:
+        tyk.trigger_event(part["fire"], "the payload")
     fail = part.get("fail")
     if fail == "raises":
         raise RuntimeError("it broke here")
@@ -62,3 +71,13 @@ for _name in ("Pre", "Pre2", "Off", "Auth", "PostKeyAuth", "PostKeyAuth2", "Post
     globals()[_name] = make(_name, 4)
 for _name in ("Response", "Response2"):
     globals()[_name] = make(_name, 5)
+
+
+@Event
+def OnEvent(event, spec):
+    tyk.log("event " + json.dumps({"message": event.message, "handler_name": event.handler_name, "spec": event.spec}))
+
+
+@Event
+def OnSlowEvent(event, spec):
+    released.wait(1)
