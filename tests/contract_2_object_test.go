@@ -88,7 +88,7 @@ func TestContract2Object(t *testing.T) {
 			}
 			if len(body) > 1000 {
 				// Too long for the header in which hooks tell.
-				require.True(t, bytes.Equal(body, c.give("open", request{method: "POST", body: string(body)}).Body), name)
+				require.True(t, bytes.Equal(body, c.give("unset", request{method: "POST", body: string(body)}).Body), name)
 				continue
 			}
 			r := request{method: "POST", body: string(body), script: telling("Pre")}

@@ -114,7 +114,8 @@ func TestContract8Events(t *testing.T) {
 		events[name] = []object{plugin("OnEvent")}
 	}
 	events["AuthFailure"] = []object{
-		plugin("OnEvent"), {"handler_name": "eh_log_handler", "handler_meta": object{"prefix": "noted"}},
+		plugin("OnEvent"),
+		{"handler_name": "eh_log_handler", "handler_meta": object{"prefix": "noted"}},
 		webhook("/each", nil), webhook("/held-back", object{"event_timeout": 3600}),
 	}
 	p.api("a", object{"auth_check": hook("Auth"), "post": hooks("Post")}, object{"org_id": "my-org", "event_handlers": object{"events": events}})

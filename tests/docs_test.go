@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -321,6 +322,34 @@ func TestDocsLinks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDocsNameTheContractsTests compares the table of COMPATIBILITY.md with the
+// tests that there are.
+func TestDocsNameTheContractsTests(t *testing.T) {
+	row := regexp.MustCompile("^\\| ([0-9]) \\| .* \\| (`TestContract.*`) \\|$")
+	var documented, found []string
+	sections := 0
+	for _, line := range documents(t, false)["../docs/COMPATIBILITY.md"] {
+		if cells := row.FindStringSubmatch(line); cells != nil {
+			sections++
+			require.Equal(t, strconv.Itoa(sections), cells[1])
+			require.Contains(t, cells[2], "`TestContract"+cells[1])
+			documented = append(documented, strings.Split(strings.Trim(cells[2], "`"), "`, `")...)
+		}
+	}
+	require.Equal(t, 8, sections)
+	sources, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	test := regexp.MustCompile(`(?m)^func (TestContract\w+)\(`)
+	for _, path := range sources {
+		source, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, match := range test.FindAllSubmatch(source, -1) {
+			found = append(found, string(match[1]))
+		}
+	}
+	require.ElementsMatch(t, found, documented)
 }
 
 // TestDocsNameEverySetting compares CONFIGURATION.md with what tyk.conf can
