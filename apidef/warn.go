@@ -69,8 +69,7 @@ func (w *warner) unknown(tree map[string]any, fields []string, inert func(field 
 		if inert(field) {
 			continue
 		}
-		found := jsonfile.Find(tree, field)
-		if len(found) == 0 || slices.ContainsFunc(found, func(m jsonfile.Member) bool { return jsonfile.IsOn(m.Value) }) {
+		if value, found := jsonfile.Unbound(tree, field); !found || jsonfile.IsOn(value) {
 			w.add(field, "is not known or not supported, and without effect")
 		}
 	}

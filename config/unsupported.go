@@ -97,9 +97,8 @@ func unsupportedVariable(name string) (unsupported, bool) {
 func inVain(file string, tree map[string]any, unknown []string) []string {
 	var warnings []string
 	for _, field := range unknown {
-		found := jsonfile.Find(tree, field)
-		wanted := slices.ContainsFunc(found, func(m jsonfile.Member) bool { return jsonfile.IsOn(m.Value) })
-		if (!wanted && len(found) > 0) || judged(field) {
+		value, found := jsonfile.Unbound(tree, field)
+		if (found && !jsonfile.IsOn(value)) || judged(field) {
 			continue
 		}
 		text := "is not known or not supported, and without effect"

@@ -110,10 +110,9 @@ func (g *Gateway) changeKey(w http.ResponseWriter, r *http.Request) {
 		var old *coprocesspb.SessionState
 		id, old, answer = g.namedKey(r, s.GetOrgId())
 		switch {
-		case answer != nil:
-		case old.GetOrgId() != s.GetOrgId():
+		case answer == nil && old.GetOrgId() != s.GetOrgId(), answer != nil && answer.foreign:
 			answer = badKey("org_id: is not that of the key; a key stays in its organisation")
-		default:
+		case answer == nil:
 			keepMakers(s, old) // whatever its rights become, it opens no other API by itself
 			answer = g.putKey(r, id, s, old)
 		}
@@ -151,9 +150,12 @@ func (g *Gateway) deleteKey(w http.ResponseWriter, r *http.Request) {
 type keyFault struct {
 	code    int
 	message string // "" with 404: the endpoint's own
+	foreign bool   // there is such a key, of another organisation
 }
 
-func badKey(message string) *keyFault { return &keyFault{http.StatusBadRequest, message} }
+func badKey(message string) *keyFault {
+	return &keyFault{code: http.StatusBadRequest, message: message}
+}
 
 func (f *keyFault) writeAdmin(w http.ResponseWriter, r *http.Request, notFound string) {
 	message := f.message
@@ -199,7 +201,7 @@ func (g *Gateway) orgOf(r *http.Request) string {
 }
 
 // namedKey returns the key that r's path names, with or without its
-// organisation, and its id.
+// organisation, and its id. Unless orgID is "", keys of others do not count.
 func (g *Gateway) namedKey(r *http.Request, orgID string) (id string, s *coprocesspb.SessionState, fault *keyFault) {
 	name, fault := pathKey(r)
 	if fault != nil {
@@ -208,9 +210,14 @@ func (g *Gateway) namedKey(r *http.Request, orgID string) (id string, s *coproce
 	ids := keyIDs(orgID, name)
 	slices.Reverse(ids) // the organisation's own first
 	var err error
+	foreign := false
 	for _, id = range ids {
-		if s, err = g.getKey(r.Context(), id); err == nil {
+		s, err = g.getKey(r.Context(), id)
+		switch {
+		case err == nil && (orgID == "" || s.GetOrgId() == orgID):
 			return id, s, nil
+		case err == nil:
+			foreign, err = true, store.ErrNotFound
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			break
@@ -218,9 +225,12 @@ func (g *Gateway) namedKey(r *http.Request, orgID string) (id string, s *coproce
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return "", nil, &keyFault{code: http.StatusNotFound}
+		return "", nil, &keyFault{code: http.StatusNotFound, foreign: foreign}
 	case errors.Is(err, session.ErrCorrupt):
-		return "", nil, &keyFault{http.StatusInternalServerError, "The stored key cannot be read; delete it in the store, or write it anew with POST"}
+		return "", nil, &keyFault{
+			code:    http.StatusInternalServerError,
+			message: "The stored key cannot be read; delete it in the store, or write it anew with POST",
+		}
 	}
 	return "", nil, g.storeFault(err)
 }
@@ -230,7 +240,10 @@ func (g *Gateway) readKey(w http.ResponseWriter, r *http.Request) (*coprocesspb.
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxKeyBody))
 	if err != nil {
 		if _, long := errors.AsType[*http.MaxBytesError](err); long {
-			return nil, &keyFault{http.StatusRequestEntityTooLarge, msgKeyMalformed + ": the body is longer than " + strconv.Itoa(maxKeyBody) + " bytes"}
+			return nil, &keyFault{
+				code:    http.StatusRequestEntityTooLarge,
+				message: msgKeyMalformed + ": the body is longer than " + strconv.Itoa(maxKeyBody) + " bytes",
+			}
 		}
 		return nil, badKey(msgKeyMalformed + ": the body did not arrive")
 	}

@@ -165,6 +165,17 @@ func TestKeysThatAreRefused(t *testing.T) {
 		require.Equal(t, http.StatusConflict, got.code)
 		require.Equal(t, 200, f.get("/a/", "Authorization", "ganisation").code)
 	})
+	t.Run("a key of another organisation than the request asks for", func(t *testing.T) {
+		require.Equal(t, 200, f.admin("POST", id, opensA).code)
+		for _, query := range []string{"?org_id=foreign", "?api_id=f"} {
+			require.Equal(t, 404, f.admin("GET", id+query, "").code)
+			require.Equal(t, 404, f.admin("DELETE", id+query, "").code)
+		}
+		got := f.admin("PUT", id, `{"org_id": "foreign", "access_rights": {"a": {}}}`)
+		require.Equal(t, 400, got.code)
+		require.Contains(t, got.body, "org_id: is not that of the key")
+		require.Equal(t, 200, f.get("/a/", "Authorization", "bob").code)
+	})
 	t.Run("an encoded slash is part of an id", func(t *testing.T) {
 		require.Equal(t, 200, f.admin("POST", "/tyk/keys/a%2Fb==", opensA).code)
 		require.Equal(t, 200, f.get("/a/", "Authorization", "a/b==").code)

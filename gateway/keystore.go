@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -115,26 +114,21 @@ func (g *Gateway) resetCounters(ctx context.Context, id string, states ...*copro
 // several counters the one with the least left. What cannot be applied or told
 // stays as it is stored.
 func (g *Gateway) showCounters(ctx context.Context, id string, s *coprocesspb.SessionState) {
-	policies, stored := g.policies.Load(), s.CloneVT()
+	policies := g.policies.Load()
+	quotas := policies.Quotas(s, s.GetOrgId())
 	if _, err := policies.Apply(s, s.GetOrgId(), ""); err != nil {
 		return
-	}
-	apis := []string{""}
-	if len(policy.Named(s)) > 0 {
-		apis = slices.Sorted(maps.Keys(s.GetAccessRights()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
 	defer cancel()
 	s.QuotaRemaining, s.QuotaRenews = 0, 0
 	known := false
-	for _, api := range apis {
-		here := stored.CloneVT()
-		scope, _ := policies.Apply(here, s.GetOrgId(), api) // it went well above
-		limits := limit.New(0, 0, here.GetQuotaMax(), here.GetQuotaRenewalRate())
+	for _, quota := range quotas {
+		limits := limit.New(0, 0, quota.Max, quota.Renewal)
 		if limits.None() {
 			continue
 		}
-		result, err := g.limits.Peek(ctx, limit.Key(s.GetOrgId(), id, scope), limits)
+		result, err := g.limits.Peek(ctx, limit.Key(s.GetOrgId(), id, quota.Scope), limits)
 		if err == nil && (!known || result.Remaining < s.GetQuotaRemaining()) {
 			known = true
 			s.QuotaRemaining, s.QuotaRenews = result.Remaining, unixSeconds(result.Renews)
@@ -144,5 +138,5 @@ func (g *Gateway) showCounters(ctx context.Context, id string, s *coprocesspb.Se
 
 func (g *Gateway) storeFault(err error) *keyFault {
 	g.log.Error("key store does not answer", telemetry.KeyError, err.Error())
-	return &keyFault{http.StatusServiceUnavailable, msgKeyStore}
+	return &keyFault{code: http.StatusServiceUnavailable, message: msgKeyStore}
 }

@@ -97,6 +97,7 @@ func (x *exchange) takeTurns(c *chain) *reply {
 		return nil
 	}
 	// A client that sends its body slowly must not keep the others waiting.
+	x.bufferBody(c)
 	if _, err := x.body.Load(x.r); err != nil {
 		return x.hookReply(&hookFailure{hook: c.serial.first, err: err})
 	}

@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// maxFolded is how many members an object may have to be searched by [Unbound]
+// without regard to letter case.
+const maxFolded = 1000
+
 // Member is a member found in a tree.
 type Member struct {
 	// Field is its dotted path.
@@ -32,6 +36,32 @@ func Find(tree any, path string) []Member {
 		found = next
 	}
 	return found
+}
+
+// Unbound returns the value of a member that [Bind] found no field for, by the
+// path that it returned. It is false for members within lists and for names with
+// a dot. Unlike [Find] it takes little longer when there are many members.
+func Unbound(tree any, path string) (value any, found bool) {
+	for step := range strings.SplitSeq(path, ".") {
+		object, _ := tree.(map[string]any)
+		if tree, found = object[step]; found {
+			continue
+		}
+		if len(object) > maxFolded {
+			return nil, false
+		}
+		// Bind names objects as their fields are, whatever their letter case.
+		for key := range object {
+			if found = strings.EqualFold(step, key); found {
+				tree = object[key]
+				break
+			}
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	return tree, found
 }
 
 // Holds says whether any member at path is set.

@@ -1,7 +1,10 @@
 package jsonfile_test
 
 import (
+	"encoding/json"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,4 +61,39 @@ func TestIsOn(t *testing.T) {
 			require.Equal(t, tc.on, jsonfile.IsOn(tree["v"]))
 		})
 	}
+}
+
+func TestUnbound(t *testing.T) {
+	data := []byte(`{"INNER": {"Extra": 1, "other": 2}, "object": {"free": 4}, "more": {"deep": 3}, "list": [{"one": 1}], "a.b": 1, "nothing": null}`)
+	var into sample
+	tree, err := jsonfile.Parse("f.json", data)
+	require.NoError(t, err)
+	unknown, err := jsonfile.Bind("f.json", tree, &into)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.b", "inner.Extra", "inner.other", "list[0].one", "more", "nothing"}, unknown)
+	for path, want := range map[string]any{
+		"inner.Extra": json.Number("1"), "inner.other": json.Number("2"),
+		"more": map[string]any{"deep": json.Number("3")}, "more.deep": json.Number("3"), "nothing": nil,
+	} {
+		value, found := jsonfile.Unbound(tree, path)
+		require.True(t, found, path)
+		require.Equal(t, want, value, path)
+	}
+	for _, path := range []string{"a.b", "list[0].one", "more.deep.er", "gone", ""} {
+		_, found := jsonfile.Unbound(tree, path)
+		require.False(t, found, path)
+	}
+}
+
+func TestUnboundTakesLittleTime(t *testing.T) {
+	tree := make(map[string]any)
+	for i := range 50_000 {
+		tree["a."+strconv.Itoa(i)] = json.Number("1")
+	}
+	began := time.Now()
+	for name := range tree {
+		_, found := jsonfile.Unbound(tree, name)
+		require.False(t, found)
+	}
+	require.Less(t, time.Since(began), 20*time.Second, "a search of all members for each one takes minutes")
 }

@@ -31,10 +31,7 @@ func (s *Set) Apply(state *coprocesspb.SessionState, orgID, apiID string) (scope
 	if err != nil {
 		return "", err
 	}
-	c := newCombination(state, policies)
-	for _, p := range policies {
-		c.add(p)
-	}
+	c := combine(state, policies)
 	rights := c.accessRights()
 	if len(rights) == 0 {
 		return "", fmt.Errorf("policies %q: %w", names, ErrNoRights)
@@ -56,6 +53,38 @@ func (s *Set) Apply(state *coprocesspb.SessionState, orgID, apiID string) (scope
 	state.Rate, state.Per = held.rate, held.per
 	state.QuotaMax, state.QuotaRenewalRate = held.quota, held.renewal
 	return scope, nil
+}
+
+// Quota is a quota that requests are counted against; see [Policy] for the
+// numbers.
+type Quota struct {
+	// Scope is that of [Set.Apply].
+	Scope        string
+	Max, Renewal int64
+}
+
+// Quotas returns every quota that requests of state, a session of the
+// organisation orgID, are counted against at one of the APIs that its policies
+// open; without policies it is the session's own. There are none when the
+// policies cannot be applied. The order is random.
+func (s *Set) Quotas(state *coprocesspb.SessionState, orgID string) []Quota {
+	names := Named(state)
+	if len(names) == 0 {
+		return []Quota{{Max: state.GetQuotaMax(), Renewal: state.GetQuotaRenewalRate()}}
+	}
+	policies, err := s.pick(names, orgID)
+	if err != nil {
+		return nil
+	}
+	c := combine(state, policies)
+	quotas := make(map[Quota]struct{})
+	for id, g := range c.grants {
+		if g.hasRight {
+			held, scope := c.at(id)
+			quotas[Quota{scope, held.quota, held.renewal}] = struct{}{}
+		}
+	}
+	return slices.Collect(maps.Keys(quotas))
 }
 
 // pick returns the policies of names, or why they cannot be applied, all of it
@@ -123,11 +152,13 @@ type combination struct {
 	// session is what holds where policies say nothing about an API.
 	session limits
 	grants  map[string]*grant
+	// apart: rights come from several policies, each of which counts for itself.
+	apart bool
 }
 
-// newCombination begins with what state says itself, without the parts that
-// one of policies sets.
-func newCombination(state *coprocesspb.SessionState, policies []*Policy) *combination {
+// combine begins with what state says itself, without the parts that one of
+// policies sets, and adds what the policies say.
+func combine(state *coprocesspb.SessionState, policies []*Policy) *combination {
 	c := &combination{grants: make(map[string]*grant), session: limits{
 		rate: state.GetRate(), per: state.GetPer(), quota: state.GetQuotaMax(), renewal: state.GetQuotaRenewalRate(),
 	}}
@@ -138,6 +169,19 @@ func newCombination(state *coprocesspb.SessionState, policies []*Policy) *combin
 		if p.setsQuota {
 			c.session.quota, c.session.renewal = 0, 0
 		}
+	}
+	for _, p := range policies {
+		c.add(p)
+	}
+	by := ""
+	for _, g := range c.grants {
+		if !g.hasRight {
+			continue
+		}
+		if by == "" {
+			by = g.by
+		}
+		c.apart = c.apart || g.by != by
 	}
 	return c
 }
@@ -161,11 +205,11 @@ func (c *combination) add(p *Policy) {
 		}
 		if p.setsRate {
 			g.raiseRate(p)
-			g.hasRate = true
+			g.hasRate = g.hasRate || p.Rate != 0 && p.Per != 0
 		}
 		if p.setsQuota {
 			g.raiseQuota(p)
-			g.hasQuota = true
+			g.hasQuota = g.hasQuota || p.QuotaMax != 0
 		}
 	}
 }
@@ -193,10 +237,8 @@ func (c *combination) at(id string) (limits, string) {
 	if !g.hasQuota {
 		held.quota, held.renewal = c.session.quota, c.session.renewal
 	}
-	for _, other := range c.grants {
-		if other.hasRight && other.by != g.by {
-			return held, g.by
-		}
+	if c.apart {
+		return held, g.by
 	}
 	return held, ""
 }

@@ -153,8 +153,7 @@ func warn(name, id string, d *document, tree map[string]any, unknown []string) [
 		case "_id", "last_updated", "date_created", "access_rights":
 			continue
 		}
-		found := jsonfile.Find(tree, field)
-		if len(found) == 0 || slices.ContainsFunc(found, func(m jsonfile.Member) bool { return session.Asks(m.Value) }) {
+		if value, found := jsonfile.Unbound(tree, field); !found || session.Asks(value) {
 			add(field, "is not known or not supported, and without effect")
 		}
 	}

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,22 +93,23 @@ func TestPoliciesCombine(t *testing.T) {
 		own      *state
 		want     want
 	}{
-		"none leave the session alone":                {nil, "a", &state{Rate: 3, Per: 2, QuotaMax: 1}, want{3, 2, 1, 0, ""}},
-		"one replaces what the session says":          {[]string{"bronze"}, "a", &state{Rate: 1000, Per: 1, QuotaMax: -1, QuotaRenewalRate: 99999}, want{10, 1, 100, 60, ""}},
-		"the highest of each wins":                    {[]string{"bronze", "silver"}, "a", nil, want{600, 30, 100, 3600, ""}},
-		"in whatever order":                           {[]string{"silver", "bronze"}, "a", nil, want{600, 30, 100, 3600, ""}},
-		"one that is named twice counts once":         {[]string{"bronze", "bronze"}, "a", nil, want{10, 1, 100, 60, ""}},
-		"each API has the limits of its policies":     {[]string{"bronze", "other"}, "a", nil, want{10, 1, 100, 60, "bronze"}},
-		"and the other one too":                       {[]string{"bronze", "other"}, "b", nil, want{5, 1, 7, 0, "other"}},
-		"no API in particular: the highest":           {[]string{"bronze", "other"}, "", nil, want{10, 1, 100, 60, ""}},
-		"negative is unlimited and highest":           {[]string{"bronze", "unlimited"}, "a", nil, want{-1, -1, -1, 60, ""}},
-		"without limits it limits nothing":            {[]string{"silent"}, "a", &state{Rate: 1, Per: 1, QuotaMax: 1}, want{0, 0, 0, 0, ""}},
-		"partition acl leaves the limits alone":       {[]string{"acl"}, "a", &state{Rate: 3, Per: 2, QuotaMax: 8}, want{3, 2, 8, 0, ""}},
-		"partition rate_limit for all APIs":           {[]string{"acl", "rate"}, "a", &state{Rate: 3, Per: 2, QuotaMax: 8}, want{99, 1, 8, 0, ""}},
-		"partition rate_limit for an API":             {[]string{"acl", "rate-a"}, "a", &state{QuotaMax: 8}, want{77, 1, 8, 0, ""}},
-		"partition quota":                             {[]string{"quota", "acl"}, "a", &state{Rate: 3, Per: 2, QuotaMax: 8}, want{3, 2, 33, 9, ""}},
-		"a rate for an API goes before one for all":   {[]string{"rate-a", "acl", "rate"}, "a", nil, want{77, 1, 0, 0, ""}},
-		"policies without rights limit what has none": {[]string{"master", "acl"}, "a", nil, want{4, 1, 0, 0, ""}},
+		"none leave the session alone":                             {nil, "a", &state{Rate: 3, Per: 2, QuotaMax: 1}, want{3, 2, 1, 0, ""}},
+		"one replaces what the session says":                       {[]string{"bronze"}, "a", &state{Rate: 1000, Per: 1, QuotaMax: -1, QuotaRenewalRate: 99999}, want{10, 1, 100, 60, ""}},
+		"the highest of each wins":                                 {[]string{"bronze", "silver"}, "a", nil, want{600, 30, 100, 3600, ""}},
+		"in whatever order":                                        {[]string{"silver", "bronze"}, "a", nil, want{600, 30, 100, 3600, ""}},
+		"one that is named twice counts once":                      {[]string{"bronze", "bronze"}, "a", nil, want{10, 1, 100, 60, ""}},
+		"each API has the limits of its policies":                  {[]string{"bronze", "other"}, "a", nil, want{10, 1, 100, 60, "bronze"}},
+		"and the other one too":                                    {[]string{"bronze", "other"}, "b", nil, want{5, 1, 7, 0, "other"}},
+		"no API in particular: the highest":                        {[]string{"bronze", "other"}, "", nil, want{10, 1, 100, 60, ""}},
+		"negative is unlimited and highest":                        {[]string{"bronze", "unlimited"}, "a", nil, want{-1, -1, -1, 60, ""}},
+		"without limits it limits nothing":                         {[]string{"silent"}, "a", &state{Rate: 1, Per: 1, QuotaMax: 1}, want{0, 0, 0, 0, ""}},
+		"partition acl leaves the limits alone":                    {[]string{"acl"}, "a", &state{Rate: 3, Per: 2, QuotaMax: 8}, want{3, 2, 8, 0, ""}},
+		"partition rate_limit for all APIs":                        {[]string{"acl", "rate"}, "a", &state{Rate: 3, Per: 2, QuotaMax: 8}, want{99, 1, 8, 0, ""}},
+		"partition rate_limit for an API":                          {[]string{"acl", "rate-a"}, "a", &state{QuotaMax: 8}, want{77, 1, 8, 0, ""}},
+		"partition quota":                                          {[]string{"quota", "acl"}, "a", &state{Rate: 3, Per: 2, QuotaMax: 8}, want{3, 2, 33, 9, ""}},
+		"a rate for an API goes before one for all":                {[]string{"rate-a", "acl", "rate"}, "a", nil, want{77, 1, 0, 0, ""}},
+		"a limit for all APIs holds where a right comes with none": {[]string{"silent", "rate", "quota"}, "a", nil, want{99, 1, 33, 9, ""}},
+		"policies without rights limit what has none":              {[]string{"master", "acl"}, "a", nil, want{4, 1, 0, 0, ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := tc.own
@@ -120,6 +122,37 @@ func TestPoliciesCombine(t *testing.T) {
 			require.Equal(t, tc.want, want{got.GetRate(), got.GetPer(), got.GetQuotaMax(), got.GetQuotaRenewalRate(), scope})
 		})
 	}
+}
+
+func TestQuotasOfPolicies(t *testing.T) {
+	s := set(t, tiers)
+	for name, tc := range map[string]struct {
+		state *state
+		want  []policy.Quota
+	}{
+		"the session's own without policies": {&state{QuotaMax: 5, QuotaRenewalRate: 6}, []policy.Quota{{Max: 5, Renewal: 6}}},
+		"common to all APIs":                 {&state{ApplyPolicies: []string{"acl", "quota"}}, []policy.Quota{{Max: 33, Renewal: 9}}},
+		"one for each policy that gives rights": {&state{ApplyPolicies: []string{"bronze", "other"}}, []policy.Quota{
+			{Scope: "bronze", Max: 100, Renewal: 60}, {Scope: "other", Max: 7},
+		}},
+		"none when a policy is missing": {&state{ApplyPolicies: []string{"bronze", "gone"}, QuotaMax: 5}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ElementsMatch(t, tc.want, s.Quotas(tc.state, ""))
+		})
+	}
+}
+
+// A key's JSON may name as many policies as fit into it.
+func TestManyPoliciesTakeLittleTime(t *testing.T) {
+	many := &state{}
+	for i := range 100_000 {
+		many.ApplyPolicies = append(many.ApplyPolicies, strconv.Itoa(i), "0")
+	}
+	began := time.Now()
+	require.Len(t, policy.Named(many), 100_000)
+	require.Less(t, time.Since(began), 5*time.Second, "comparing each with each takes half a minute")
+	require.Len(t, many.GetApplyPolicies(), 200_000, "the session is not changed")
 }
 
 func TestAccessRightsOfPolicies(t *testing.T) {

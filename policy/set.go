@@ -88,13 +88,16 @@ func (s *Set) Get(id string) (*Policy, error) {
 // Named returns the ids of the policies that state names, each once:
 // apply_policies, or without any of those apply_policy_id.
 func Named(state *coprocesspb.SessionState) []string {
-	var ids []string
-	for _, id := range state.GetApplyPolicies() {
-		if !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) == 0 && state.GetApplyPolicyId() != "" {
+	ids := state.GetApplyPolicies()
+	switch {
+	case len(ids) > 1:
+		seen := make(map[string]bool, len(ids)) // the list may be as long as a key's JSON
+		return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+			twice := seen[id]
+			seen[id] = true
+			return twice
+		})
+	case len(ids) == 0 && state.GetApplyPolicyId() != "":
 		return []string{state.GetApplyPolicyId()}
 	}
 	return ids

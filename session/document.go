@@ -3,7 +3,6 @@ package session
 import (
 	"encoding/json"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/krait-gateway/krait/coprocesspb"
@@ -81,8 +80,7 @@ func checkUnknown(name string, tree map[string]any, unknown []string) []jsonfile
 		case top == "date_created", top == "enable_detail_recording": // of no consequence
 			continue
 		}
-		found := jsonfile.Find(tree, field) // nothing for a name with a dot in it
-		if len(found) == 0 || slices.ContainsFunc(found, func(m jsonfile.Member) bool { return Asks(m.Value) }) {
+		if value, found := jsonfile.Unbound(tree, field); !found || Asks(value) {
 			faults = append(faults, jsonfile.Fault{File: name, Field: field, Problem: "is not known", Next: "correct its name, or remove it"})
 		}
 	}

@@ -67,6 +67,7 @@ func TestKeyFaults(t *testing.T) {
 		"pattern that cannot be read":  {`{"access_rights": {"a": {"allowed_urls": [{"url": "("}]}}}`, "access_rights.a.allowed_urls[0].url", "is not a regular expression"},
 		"access right that is a list":  {`{"access_rights": {"a": []}}`, "access_rights.a", "must be an object"},
 		"rate without per":             {`{"rate": 5}`, "rate", "limits nothing without per"},
+		"rate with a negative per":     {`{"rate": 5, "per": -1}`, "rate", "limits nothing without per"},
 		"methods that are no list":     {`{"access_rights": {"a": {"allowed_urls": [{"url": "x", "methods": "GET"}]}}}`, "access_rights.a.allowed_urls[0].methods", "must be a list"},
 		"policies that are no list":    {`{"apply_policies": "gold"}`, "apply_policies", "must be a list"},
 		"metadata that is no object":   {`{"meta_data": "x"}`, "meta_data", "must be an object"},

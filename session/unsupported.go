@@ -43,7 +43,7 @@ func CheckProtections(file string, tree map[string]any) []jsonfile.Fault {
 			}
 		}
 	}
-	if holds(tree, "rate") && !jsonfile.Holds(tree, "per") {
+	if holds(tree, "rate") && !holds(tree, "per") {
 		faults = append(faults, jsonfile.Fault{
 			File: file, Field: "rate", Problem: "limits nothing without per", Next: "set per to the number of seconds that rate is for",
 		})
