@@ -34,8 +34,9 @@ type chain struct {
 	lifetimes session.Lifetimes
 }
 
-// buffers decides whether every request's body is buffered. With an ID
-// extractor, auth_check alone is no reason: most requests do without it.
+// buffers decides whether every request is shown to a hook, so that its body is
+// buffered. With an ID extractor, auth_check alone is no reason: most requests
+// do without it.
 func (c *chain) buffers() bool {
 	return len(c.pre)+len(c.postKeyAuth)+len(c.post)+len(c.response) > 0 || c.authCheck != nil && c.extractor == nil
 }
@@ -46,7 +47,9 @@ func (c *chain) run(x *exchange) (answer *reply, next *api) {
 	if answer = x.openBody(c); answer != nil {
 		return answer, nil
 	}
-	if answer = x.takeTurns(c); answer != nil {
+	if !c.buffers() {
+		x.endTurns(nil) // auth_check takes its turn if it has to run
+	} else if answer = x.takeTurns(c); answer != nil {
 		return answer, nil
 	}
 	if answer = x.runHooks(c.pre); answer != nil {

@@ -332,6 +332,7 @@ func (silentSessions) Get(context.Context, string) (*coprocesspb.SessionState, e
 func (silentSessions) Put(context.Context, string, *coprocesspb.SessionState, time.Duration) error {
 	return errors.New("connection refused")
 }
+
 func (silentSessions) Delete(context.Context, string) error { return errors.New("connection refused") }
 
 func TestExternalOAuthWithoutSessionStoreRefuses(t *testing.T) {

@@ -27,6 +27,9 @@ func (x *exchange) authenticateByIdentity(c *chain) *reply {
 		return x.applyPolicies()
 	}
 	x.bufferBody(c)
+	if answer := x.takeTurns(c); answer != nil {
+		return answer
+	}
 	if answer := x.runAuthCheck(c); answer != nil {
 		return answer
 	}

@@ -455,6 +455,26 @@ func TestIDExtractorNeedsAuthChecksConsent(t *testing.T) {
 	}
 }
 
+func TestIDExtractorOfASerialBundle(t *testing.T) {
+	r := remember(t, "", nil, setup{
+		bundles: serial(`{"driver": "python", "auth_check": {"name": "Auth"}, "id_extractor": ` + fromHeader + `}`),
+	})
+	var group sync.WaitGroup
+	codes := make(chan int, 16)
+	for i := range cap(codes) {
+		group.Go(func() { codes <- r.do(http.MethodPost, "/a/", "body", "Authorization", fmt.Sprint(i%4)).code })
+	}
+	group.Wait()
+	close(codes)
+	for code := range codes {
+		require.Equal(t, 200, code)
+	}
+	runs := r.runs.Load()
+	require.Equal(t, 200, r.do(http.MethodPost, "/a/", "body", "Authorization", "1").code)
+	require.Equal(t, "body", r.up.got().body)
+	require.Equal(t, runs, r.runs.Load())
+}
+
 func TestFirstRequestsAtOnce(t *testing.T) {
 	r := remember(t, fromHeader, nil, setup{})
 	var group sync.WaitGroup

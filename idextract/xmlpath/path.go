@@ -12,7 +12,7 @@ import (
 
 // maxSteps bounds one search: how often it looks at nodes and moves between them,
 // and how much text it compares.
-const maxSteps = 10_000_000
+const maxSteps = 5_000_000
 
 // Errors of [Path.First], wrapped with what is wrong.
 var (
