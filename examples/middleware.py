@@ -11,7 +11,8 @@ error, since a misspelt ``scope`` would let everybody in:
 ``introspection_url``, ``client_id``, ``client_secret``
     Where to ask, and as whom (HTTP Basic).
 ``timeout``
-    Seconds to wait for a connection, and again for the answer. Default 3.
+    Seconds to wait for a connection, and again for the answer. Default 3. Keep
+    it well below the gateway's ``hook_timeout``.
 ``max_age``
     Seconds an outcome is kept at most: how long a revoked token still works.
     Default 0: until the token expires.

@@ -119,7 +119,7 @@ func TestExternalOAuthIntrospection(t *testing.T) {
 			idp.revoke("app", token)
 			revoked := time.Now()
 			g.awaitStatus(http.StatusUnauthorized, "/brief/", token)
-			require.Less(t, time.Since(revoked), 3*time.Second)
+			require.Less(t, time.Since(revoked), 5*time.Second)
 		}))
 	})
 	t.Run("without a cache a revoked token is refused at once", func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestExternalOAuthWithoutItsIdentityServer(t *testing.T) {
 		t.Helper()
 		began := time.Now()
 		require.Equal(t, map[int]int{http.StatusInternalServerError: manyRequests}, g.atOnce("/api/", idp.token("app", "")))
-		require.Less(t, time.Since(began), 10*time.Second)
+		require.Less(t, time.Since(began), patience)
 		require.Equal(t, http.StatusOK, g.get("/api/", bearer(known)...).status, "who was let in stays in")
 	}
 	t.Run("it hangs", func(t *testing.T) {

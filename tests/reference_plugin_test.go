@@ -157,7 +157,7 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 			idp.revoke("app", token)
 			revoked := time.Now()
 			g.awaitStatus(http.StatusUnauthorized, "/brief/", token)
-			require.Less(t, time.Since(revoked), 3*time.Second)
+			require.Less(t, time.Since(revoked), 5*time.Second)
 		}))
 	})
 	t.Run("a token that nobody knows", func(t *testing.T) {
@@ -251,15 +251,17 @@ func TestReferencePluginWithoutItsIdentityServer(t *testing.T) {
 		r := g.get("/api/", bearer(idp.token("app", ""))...)
 		require.Equal(t, http.StatusServiceUnavailable, r.status)
 		require.Equal(t, "2", r.header.Get("Retry-After"))
-		require.Less(t, time.Since(began), 10*time.Second)
+		require.Less(t, time.Since(began), patience)
 		require.Equal(t, http.StatusOK, g.get("/api/", bearer(known)...).status, "who was let in stays in")
 		require.Equal(t, http.StatusOK, g.get("/plain/").status)
 		require.NotContains(t, g.log.String(), token)
 	}
 	t.Run("it hangs", func(t *testing.T) {
 		idp.failWith(hangs)
+		began, before := time.Now(), idp.introspections()
 		requireRefused(t)
-		require.Equal(t, 2, idp.introspections(), "one attempt for all, the known token's before")
+		attempts := idp.introspections() - before
+		require.LessOrEqual(t, attempts, 1+int(time.Since(began)/(2*time.Second)), "one every two seconds, for all tokens")
 	})
 	t.Run("it is there again", func(t *testing.T) {
 		idp.failWith(nil)
