@@ -46,7 +46,7 @@ func (f *Fetcher) private(ctx context.Context, id string, original place) (place
 	version, unlock, err := f.shelf.create()
 	if err != nil {
 		f.copies[id] = handCopy{sum: sum}
-		return original, nil //nolint:nilerr // a directory that cannot be written to
+		return original, nil // it is loaded where it is
 	}
 	defer unlock()
 	dir := filepath.Join(version, id)

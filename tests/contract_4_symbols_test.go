@@ -64,24 +64,31 @@ func run(t *testing.T, dir, name string, arguments ...string) string {
 	return strings.TrimSpace(string(output))
 }
 
+// compiled compiles the Cython module name and returns its file's name and
+// contents.
+func compiled(t *testing.T, name, source string) (file, library string) {
+	t.Helper()
+	work := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(work, name+".pyx"), []byte(source), 0o600))
+	python := filepath.Join(venv(t), "bin", "python3")
+	run(t, work, python, "-m", "cython", "-3", name+".pyx")
+	include := run(t, work, python, "-c", "import sysconfig; print(sysconfig.get_path('include'))")
+	file = name + run(t, work, python, "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
+	run(t, work, "cc", "-shared", "-fPIC", "-I"+include, "-o", file, name+".c")
+	data, err := os.ReadFile(filepath.Join(work, file))
+	require.NoError(t, err)
+	return file, string(data)
+}
+
 // TestContract4CSymbols is section 4 of the plugin contract: the functions of
 // api.h are reached in all three ways, through tyk.gateway, ctypes, and a compiled
 // Cython module inside of the bundle.
 func TestContract4CSymbols(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	work := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(work, "native.pyx"), []byte(cythonModule), 0o600))
-	python := filepath.Join(venv(t), "bin", "python3")
-	run(t, work, python, "-m", "cython", "-3", "native.pyx")
-	include := run(t, work, python, "-c", "import sysconfig; print(sysconfig.get_path('include'))")
-	suffix := run(t, work, python, "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
-	run(t, work, "cc", "-shared", "-fPIC", "-I"+include, "-o", "native"+suffix, "native.c")
-	library, err := os.ReadFile(filepath.Join(work, "native"+suffix))
-	require.NoError(t, err)
-
+	file, library := compiled(t, "native", cythonModule)
 	s.bundle("native.zip", object{"pre": hooks("Native")}, map[string]string{
-		"middleware.py": nativeHooks, "vendor/native" + suffix: string(library),
+		"middleware.py": nativeHooks, "vendor/" + file: library,
 	})
 	changes := pluginEvent("my event", "OnMyEvent")
 	changes["custom_middleware_bundle"] = "native.zip"

@@ -52,7 +52,8 @@ type site struct {
 	t      *testing.T
 	dir    string
 	conf   object
-	served string // what bundle_base_url leads to
+	served string   // what bundle_base_url leads to
+	flags  []string // of the command gateway
 }
 
 func newSite(t *testing.T) *site {
@@ -224,7 +225,8 @@ func (s *site) launch(environment ...string) *gateway {
 	s.t.Helper()
 	s.writeJSON("tyk.conf", s.conf)
 	log := &output.Buffer{}
-	command := exec.Command(binary(s.t), "gateway", "--conf", filepath.Join(s.dir, "tyk.conf")) //nolint:noctx // stop ends it
+	arguments := append([]string{"gateway", "--conf", filepath.Join(s.dir, "tyk.conf")}, s.flags...)
+	command := exec.Command(binary(s.t), arguments...) //nolint:noctx // stop ends it
 	command.Dir = s.dir
 	command.Env = append(os.Environ(), environment...)
 	command.Stdout, command.Stderr = log, log

@@ -33,7 +33,8 @@ const (
 )
 
 type gatewayCommand struct {
-	Conf string `default:"tyk.conf" help:"The configuration file." type:"path"`
+	Conf  string `default:"tyk.conf" help:"The configuration file." type:"path"`
+	Watch bool   `help:"For development: reload when API definitions, policies or local bundles change."`
 }
 
 // Run serves until SIGTERM or an interrupt, then lets requests end. SIGHUP
@@ -123,6 +124,13 @@ func (c *gatewayCommand) Run(ctx context.Context) error {
 	parts.add("plugins", g.Close)
 	parts.add("waiting events", events.Close) // while plugins can handle them
 	parts.add("reload on SIGHUP", reloadOn(hangup, g))
+	if c.Watch {
+		end, err := reloadOnChanges(conf, bundles, g, logger)
+		if err != nil {
+			return err
+		}
+		parts.add("reload on changes", end)
+	}
 	return g.Serve(ctx, listener)
 }
 
