@@ -170,7 +170,10 @@ func upstreamHeader(t *testing.T, r reply, name string) string {
 	return s.Header.Get(name)
 }
 
-func TestHundredReloadsUnderLoadFailNoRequest(t *testing.T) {
+// TestContract5ReloadUnderLoad is the last rows of section 5 of the plugin
+// contract: a hundred reloads of changed, broken and unchanged bundles fail no
+// request, mix no versions, and leave what works in service.
+func TestContract5ReloadUnderLoad(t *testing.T) {
 	const reloads, clients = 100, 12
 	s := newSite(t)
 	upstream := echo(t)

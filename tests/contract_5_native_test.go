@@ -23,9 +23,10 @@ def Answer(request, session, spec):
     return request, session
 `
 
-// A library that is mapped is found by its path: changed code has to come from
+// TestContract5ReloadOfCompiledModules is section 5 of the plugin contract: a
+// library that is mapped is found by its path, so changed code has to come from
 // another one.
-func TestReloadTakesChangedCompiledModules(t *testing.T) {
+func TestContract5ReloadOfCompiledModules(t *testing.T) {
 	upstream := echo(t)
 	version := func(s *site, value string) {
 		file, library := compiled(t, "answer", "def value(): return '"+value+"'\n")
@@ -46,12 +47,12 @@ func TestReloadTakesChangedCompiledModules(t *testing.T) {
 		s.conf["enable_bundle_downloader"] = false
 		dir := filepath.Join(s.dir, "middleware", "bundles", bundle.ID("answer.zip"))
 		version(s, "one")
-		unzip(t, filepath.Join(s.served, "answer.zip"), dir)
+		unzipTo(t, filepath.Join(s.served, "answer.zip"), dir)
 		s.api("answer", upstream, object{"custom_middleware_bundle": "answer.zip"})
 		g := s.start()
 		require.Equal(t, "one", g.get("/answer/").body)
 		version(s, "two")
-		unzip(t, filepath.Join(s.served, "answer.zip"), dir)
+		unzipTo(t, filepath.Join(s.served, "answer.zip"), dir)
 		g.reload()
 		r := g.get("/answer/")
 		require.Equal(t, http.StatusOK, r.status)
@@ -59,8 +60,8 @@ func TestReloadTakesChangedCompiledModules(t *testing.T) {
 	})
 }
 
-// unzip unpacks an archive over what is in dir.
-func unzip(t *testing.T, archive, dir string) {
+// unzipTo unpacks an archive over what is in dir.
+func unzipTo(t *testing.T, archive, dir string) {
 	t.Helper()
 	files, err := zip.OpenReader(archive)
 	require.NoError(t, err)
