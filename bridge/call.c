@@ -1,9 +1,11 @@
 #include "call.h"
 
 #include "interrupt.h"
+#include "schedule.h"
 
 #include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,10 +19,41 @@ struct krait_call *krait_call_new(void) {
 }
 
 void krait_call_free(struct krait_call *call) {
-  free(call->reply.p_data);
+  free(call->input.data);
+  free(call->reply.data);
   krait_error_clear(&call->error);
   pthread_mutex_destroy(&call->mutex);
   free(call);
+}
+
+static void trim(struct krait_buffer *buffer, size_t most) {
+  buffer->length = 0;
+  if (buffer->capacity > most) {
+    free(buffer->data);
+    buffer->data = NULL;
+    buffer->capacity = 0;
+  }
+}
+
+void krait_call_reset(struct krait_call *call, size_t most) {
+  trim(&call->input, most);
+  trim(&call->reply, most);
+  krait_error_clear(&call->error);
+  call->interrupted = false;
+}
+
+char *krait_buffer_room(struct krait_buffer *buffer, size_t size) {
+  if (size > buffer->capacity) {
+    char *data = malloc(size);
+    if (data == NULL) {
+      return NULL;
+    }
+    free(buffer->data);
+    buffer->data = data;
+    buffer->capacity = size;
+  }
+  buffer->length = size;
+  return buffer->data;
 }
 
 py_object *krait_arguments(size_t count, ...) {
@@ -96,56 +129,82 @@ static bool begin(struct krait_call *call) {
   return false;
 }
 
-/* Copies result, a bytes object given up here, to call->reply. */
-static void take_reply(struct krait_call *call, py_object *result) {
+void krait_take_reply(struct krait_call *call, py_object *payload) {
   char *data = NULL;
-  size_t length = 0;
-  if (result == NULL) {
-    return;
-  }
-  if (krait_bytes_copy(result, &data, &length) != 0) {
+  ssize_t length = 0;
+  if (py.PyBytes_AsStringAndSize(payload, &data, &length) != 0) {
     krait_error_take(&call->error);
   } else if (length > INT_MAX) {
-    free(data);
     py.PyErr_SetString(*py.type_error,
                        "the message is larger than 2 GiB, which the wire "
                        "format cannot carry");
     krait_error_take(&call->error);
+  } else if (krait_buffer_room(&call->reply, (size_t)length) == NULL &&
+             length > 0) {
+    call->error.kind = KRAIT_NO_MEMORY;
+  } else if (length > 0) {
+    memcpy(call->reply.data, data, (size_t)length);
+  }
+}
+
+/* The arguments of dispatch or dispatch_event. */
+static py_object *request(struct krait_call *call) {
+  struct krait_bytes name = {call->input.data, call->name_length};
+  struct krait_bytes id = {name.data + name.length, call->id_length};
+  const char *described = id.data + id.length;
+  const char *payload = described + call->described_length;
+  py_object *bytes = py.PyBytes_FromStringAndSize(
+      payload, call->input.data + call->input.length - payload);
+  py_object *ticket = py.PyLong_FromLongLong((long long)(uintptr_t)call);
+  py_object *handle = py.PyLong_FromLongLong(call->handle);
+  if (call->kind == KRAIT_EVENT) {
+    return krait_arguments(5, handle, text(name), text(id), bytes, ticket);
+  }
+  return krait_arguments(
+      7, handle, text(name), text(id), bytes, ticket,
+      py.PyLong_FromLongLong(call->number),
+      py.PyBytes_FromStringAndSize(described, (ssize_t)call->described_length));
+}
+
+void krait_run(struct krait_call *call) {
+  py_object *function =
+      call->kind == KRAIT_EVENT ? runtime.dispatch_event : runtime.dispatch;
+  py_object *result = NULL;
+  py_object *tuple = request(call);
+  if (tuple != NULL) {
+    krait_call_started(call);
+    result = py.PyObject_CallObject(function, tuple);
+    krait_call_ended(call);
+    krait_end_child();
+    py.Py_DecRef(tuple);
+  }
+  if (krait_is_kept(call)) {
+    /* The outcome belongs to whoever settles the call. HookTimeout may have
+     * come when it was kept already: then it is cancelled next time. */
+    py.PyErr_Clear();
+  } else if (result == NULL) {
+    krait_error_take(&call->error);
   } else {
-    call->reply.p_data = data;
-    call->reply.length = (int)length;
+    krait_take_reply(call, result);
   }
-  py.Py_DecRef(result);
-}
-
-void krait_dispatch(struct krait_call *call, long long handle,
-                    struct krait_bytes hook, struct krait_bytes request_id,
-                    struct CoProcessMessage message) {
-  if (!begin(call)) {
-    return;
-  }
-  py_object *tuple = krait_arguments(
-      4, py.PyLong_FromLongLong(handle), text(hook), text(request_id),
-      py.PyBytes_FromStringAndSize(message.p_data, message.length));
-  take_reply(call, run(call, runtime.dispatch, tuple));
-  krait_detach();
-}
-
-void krait_dispatch_event(struct krait_call *call, long long handle,
-                          struct krait_bytes name,
-                          struct krait_bytes request_id,
-                          struct krait_bytes event) {
-  if (!begin(call)) {
-    return;
-  }
-  py_object *tuple = krait_arguments(
-      4, py.PyLong_FromLongLong(handle), text(name), text(request_id),
-      py.PyBytes_FromStringAndSize(event.data, (ssize_t)event.length));
-  py_object *result = run(call, runtime.dispatch_event, tuple);
   if (result != NULL) {
     py.Py_DecRef(result);
   }
-  krait_detach();
+}
+
+void krait_cancel_awaited(struct krait_call *call) {
+  py_object *tuple =
+      krait_arguments(1, py.PyLong_FromLongLong((long long)(uintptr_t)call));
+  py_object *result =
+      tuple == NULL ? NULL : py.PyObject_CallObject(runtime.cancel, tuple);
+  if (result == NULL) {
+    py.PyErr_Clear(); /* it is tried again */
+  } else {
+    py.Py_DecRef(result);
+  }
+  if (tuple != NULL) {
+    py.Py_DecRef(tuple);
+  }
 }
 
 void krait_load(struct krait_call *call, const struct krait_bytes *strings,
@@ -195,6 +254,9 @@ void krait_versions(struct krait_call *call) {
       krait_error_take(&call->error);
     }
   }
-  take_reply(call, bytes);
+  if (bytes != NULL) {
+    krait_take_reply(call, bytes);
+    py.Py_DecRef(bytes);
+  }
   krait_detach();
 }

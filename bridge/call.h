@@ -13,12 +13,49 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* One call into plugin code, and how to interrupt it. */
+/* Memory that grows and is used again. */
+struct krait_buffer {
+  char *data; /* malloc'd */
+  size_t length, capacity;
+};
+
+/* What a call does; krait_dispatch and krait_dispatch_event. */
+enum krait_kind { KRAIT_HOOK, KRAIT_EVENT };
+
+/* Where a call is; guarded by the scheduler's mutex. */
+enum krait_state {
+  KRAIT_IDLE,    /* Go's: not begun, or ended and handed over */
+  KRAIT_QUEUED,  /* waits to be run */
+  KRAIT_RUNNING, /* a thread runs it */
+  KRAIT_KEPT,    /* a thread runs it, and it will be settled later */
+  KRAIT_SETTLED, /* it was, while the thread still ran it */
+  KRAIT_AWAITED, /* no thread runs it: the event loop does */
+};
+
+/*
+ * One call into plugin code, its buffers, and how to interrupt it. The owner
+ * fills in the request while the call is idle; from krait_submit until the call
+ * is handed back everything belongs to whoever runs it.
+ */
 struct krait_call {
-  struct CoProcessMessage reply; /* out: malloc'd, freed with the call */
-  long long handle;              /* out of krait_load */
-  struct krait_error error;      /* out: kind is KRAIT_OK on success */
-  pthread_mutex_t mutex;         /* guards what follows */
+  /* The request. */
+  enum krait_kind kind;
+  long long handle; /* in; out of krait_load */
+  /* Name of the function, request id, description of the API, message. */
+  struct krait_buffer input;
+  size_t name_length, id_length, described_length;
+  long long number;   /* of the API's description, 0: it is in the message */
+  unsigned int index; /* the owner's */
+
+  /* The outcome. */
+  struct krait_buffer reply;
+  struct krait_error error; /* out: kind is KRAIT_OK on success */
+
+  /* The scheduler's. */
+  enum krait_state state;
+  struct krait_call *next, *previous;
+
+  pthread_mutex_t mutex; /* guards what follows */
   bool running, interrupted;
   unsigned long thread;
 };
@@ -27,20 +64,18 @@ struct krait_call {
 struct krait_call *krait_call_new(void);
 void krait_call_free(struct krait_call *call);
 
-/*
- * Runs hook of the loaded code handle on message, a serialised
- * coprocess.Object; call->reply is the message it became. All pointers: in,
- * borrowed for the call.
- */
-void krait_dispatch(struct krait_call *call, long long handle,
-                    struct krait_bytes hook, struct krait_bytes request_id,
-                    struct CoProcessMessage message);
+/* Makes call ready for another request. Buffers above most bytes are freed. */
+void krait_call_reset(struct krait_call *call, size_t most);
 
-/* Runs the event handler name on the JSON document event. In, borrowed. */
-void krait_dispatch_event(struct krait_call *call, long long handle,
-                          struct krait_bytes name,
-                          struct krait_bytes request_id,
-                          struct krait_bytes event);
+/* Makes room for size bytes; what was in it may be lost. Returns data, or NULL
+ * when memory is short. */
+char *krait_buffer_room(struct krait_buffer *buffer, size_t size);
+
+/*
+ * Runs a call of either kind on this thread, which holds the lock. It may be
+ * kept (KRAIT_KEPT): then its outcome is settled later.
+ */
+void krait_run(struct krait_call *call);
 
 /*
  * Loads code; call->handle is its handle. strings holds name, directory and
@@ -53,6 +88,12 @@ void krait_unload(struct krait_call *call, long long handle);
 
 /* call->reply is a JSON document about the interpreter. */
 void krait_versions(struct krait_call *call);
+
+/* Fails an awaited call with HookTimeout. It may wait for the event loop. */
+void krait_cancel_awaited(struct krait_call *call);
+
+/* Needs the lock. Copies payload, a bytes object, to call->reply. */
+void krait_take_reply(struct krait_call *call, py_object *payload);
 
 /* Makes a tuple of count new references, given up to it. A NULL among them
  * (an error is set then) drops the others and gives NULL. Needs the lock. */

@@ -11,6 +11,8 @@ import (
 const (
 	// DefaultMaxInFlight is how many calls may be in plugin code at once.
 	DefaultMaxInFlight = 128
+	// DefaultMaxWaiting is how many further calls may wait.
+	DefaultMaxWaiting = 4096
 	// DefaultHookTimeout limits one call of a hook.
 	DefaultHookTimeout = 10 * time.Second
 )
@@ -35,9 +37,13 @@ type Config struct {
 	Host coprocess.Host
 	// Logger gets the runtime's own messages; nil means slog.Default().
 	Logger *slog.Logger
-	// MaxInFlight bounds the calls in plugin code; 0 means
+	// MaxInFlight bounds the calls in plugin code, each on a thread; 0 means
 	// DefaultMaxInFlight.
 	MaxInFlight int
+	// MaxWaiting bounds the calls beyond them: those that wait to be run, and
+	// coroutines. Further ones fail with coprocess.ErrBusy. 0 means
+	// DefaultMaxWaiting.
+	MaxWaiting int
 	// HookTimeout limits a call whose plugin sets no limit of its own; 0
 	// means DefaultHookTimeout.
 	HookTimeout time.Duration
@@ -49,14 +55,17 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Host == nil {
 		return c, errors.New("bridge: Config.Host is required")
 	}
-	if c.MaxInFlight < 0 || c.HookTimeout < 0 {
-		return c, errors.New("bridge: Config.MaxInFlight and Config.HookTimeout must not be negative")
+	if c.MaxInFlight < 0 || c.MaxWaiting < 0 || c.HookTimeout < 0 {
+		return c, errors.New("bridge: Config.MaxInFlight, Config.MaxWaiting and Config.HookTimeout must not be negative")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = DefaultMaxInFlight
+	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = DefaultMaxWaiting
 	}
 	if c.HookTimeout == 0 {
 		c.HookTimeout = DefaultHookTimeout

@@ -2,6 +2,7 @@
 
 #include "_cgo_export.h"
 #include "interpreter.h"
+#include "schedule.h"
 
 #include <stdlib.h>
 
@@ -102,6 +103,51 @@ static py_object *host_trigger_event(py_object *self, py_object *args) {
   return return_none();
 }
 
+/* The call of a ticket: the address that krait_run passed, never anything that
+ * plugin code made up. */
+static struct krait_call *ticket(py_object *args) {
+  py_object *number = py.PyTuple_GetItem(args, 0); /* borrowed */
+  return number == NULL ? NULL : py.PyLong_AsVoidPtr(number);
+}
+
+static py_object *host_keep(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_call *call = ticket(args);
+  if (call == NULL) {
+    return NULL;
+  }
+  krait_keep(call);
+  return return_none();
+}
+
+static py_object *host_settle(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_call *call = ticket(args);
+  py_object *payload = call == NULL ? NULL : py.PyTuple_GetItem(args, 1);
+  if (payload == NULL) {
+    return NULL;
+  }
+  krait_take_reply(call, payload);
+  krait_settle(call);
+  return return_none();
+}
+
+static py_object *host_fail(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_call *call = ticket(args);
+  py_object *error = call == NULL ? NULL : py.PyTuple_GetItem(args, 1);
+  py_object *type =
+      error == NULL ? NULL : py.PyObject_GetAttrString(error, "__class__");
+  if (type == NULL) {
+    return NULL;
+  }
+  py.PyErr_SetObject(type, error);
+  krait_error_take(&call->error);
+  py.Py_DecRef(type);
+  krait_settle(call);
+  return return_none();
+}
+
 /* Python keeps pointers to these for the life of the interpreter. */
 static py_method_def methods[] = {
     {"log", host_log, PY_METH_VARARGS,
@@ -112,6 +158,12 @@ static py_method_def methods[] = {
      "get_data(key: bytes) -> bytes, empty when there is nothing"},
     {"trigger_event", host_trigger_event, PY_METH_VARARGS,
      "trigger_event(name, payload, api_id, request_id), all bytes"},
+    {"keep", host_keep, PY_METH_VARARGS,
+     "keep(ticket: int): the call's outcome comes later"},
+    {"settle", host_settle, PY_METH_VARARGS,
+     "settle(ticket: int, payload: bytes): the call has ended"},
+    {"fail", host_fail, PY_METH_VARARGS,
+     "fail(ticket: int, error: BaseException): the call has ended"},
 };
 
 int krait_host_module_register(void) {

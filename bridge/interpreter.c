@@ -130,6 +130,8 @@ static int start_runtime(void) {
       {"unload", &runtime.unload},
       {"dispatch", &runtime.dispatch},
       {"dispatch_event", &runtime.dispatch_event},
+      {"cancel", &runtime.cancel},
+      {"where", &runtime.where},
       {"stack", &runtime.stack},
       {"versions", &runtime.versions},
       {"stop", &runtime.stop},

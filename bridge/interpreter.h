@@ -14,8 +14,8 @@
 /* The functions of tyk._runtime that the bridge calls; borrowed for the life
  * of the interpreter (krait_interpreter_stop drops them). */
 struct krait_runtime {
-  py_object *load, *unload, *dispatch, *dispatch_event, *describe, *stack,
-      *versions, *stop;
+  py_object *load, *unload, *dispatch, *dispatch_event, *cancel, *where,
+      *describe, *stack, *versions, *stop;
   py_object *hook_timeout, *hook_not_found; /* exception classes */
 };
 

@@ -1,5 +1,8 @@
 #include "interrupt.h"
 
+#include "schedule.h"
+
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,11 +40,12 @@ static void drop(py_object *object) {
   }
 }
 
-static void take_stack(unsigned long thread, struct krait_text *stack) {
-  py_object *tuple =
-      krait_arguments(1, py.PyLong_FromLongLong((long long)thread));
+/* function: stack or where; number: what it takes. */
+static void take_stack(py_object *function, long long number,
+                       struct krait_text *stack) {
+  py_object *tuple = krait_arguments(1, py.PyLong_FromLongLong(number));
   py_object *result =
-      tuple == NULL ? NULL : py.PyObject_CallObject(runtime.stack, tuple);
+      tuple == NULL ? NULL : py.PyObject_CallObject(function, tuple);
   py_object *bytes =
       result == NULL ? NULL
                      : py.PyUnicode_AsEncodedString(result, "utf-8", "replace");
@@ -60,7 +64,9 @@ void krait_call_stack(struct krait_call *call, struct krait_text *stack) {
     return;
   }
   if (running_thread(call, &thread)) {
-    take_stack(thread, stack);
+    take_stack(runtime.stack, (long long)thread, stack);
+  } else if (krait_is_awaited(call)) {
+    take_stack(runtime.where, (long long)(uintptr_t)call, stack);
   }
   krait_detach();
 }
@@ -121,6 +127,11 @@ static bool may_interrupt(unsigned long thread, bool insist) {
 enum krait_interruption krait_interrupt(struct krait_call *call, bool insist) {
   unsigned long thread = 0;
   if (!krait_attach()) {
+    return KRAIT_INTERRUPTED;
+  }
+  if (krait_is_awaited(call)) {
+    krait_cancel_awaited(call);
+    krait_detach();
     return KRAIT_INTERRUPTED;
   }
   bool may = running_thread(call, &thread) && may_interrupt(thread, insist);

@@ -50,7 +50,10 @@ func run(m *testing.M) int {
 }
 
 // maxInFlight is small enough to be used up, and holds the 64 sleepers.
-const maxInFlight = 96
+const (
+	maxInFlight = 96
+	maxWaiting  = 1500
+)
 
 // testConfig uses the project's virtual environment, or the Python that
 // KRAIT_TEST_PYTHON_HOME names.
@@ -58,8 +61,8 @@ func testConfig(h coprocess.Host) bridge.Config {
 	cfg := bridge.Config{
 		Host:        h,
 		Logger:      slog.New(slog.DiscardHandler),
-		MaxInFlight: maxInFlight,
-		Python:      bridge.Search{Venv: "../.venv"},
+		MaxInFlight: maxInFlight, MaxWaiting: maxWaiting,
+		Python: bridge.Search{Venv: "../.venv"},
 	}
 	if home := os.Getenv("KRAIT_TEST_PYTHON_HOME"); home != "" {
 		cfg.Python = bridge.Search{Home: home}
@@ -147,7 +150,7 @@ func (r *recorder) firedBy() []coprocess.Origin {
 }
 
 // load loads testdata/hooks and closes it with the test.
-func load(t *testing.T, change ...func(*coprocess.Code)) coprocess.Plugin {
+func load(t testing.TB, change ...func(*coprocess.Code)) coprocess.Plugin {
 	t.Helper()
 	code := coprocess.Code{Name: "hooks.zip", Dir: "testdata/hooks", Entry: "middleware.py"}
 	for _, c := range change {

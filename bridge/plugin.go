@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,8 @@ type plugin struct {
 	// places.
 	overdue atomic.Int64
 	handle  int64
+	// descriptions are what the code knows of APIs.
+	descriptions descriptions
 
 	mu    sync.Mutex // guards what follows; held for moments only
 	calls int        // in flight; the last one frees the code once gone is set
@@ -89,8 +92,8 @@ func (p *plugin) load(ctx context.Context) (int64, error) {
 		}
 		C.krait_load(c, unsafe.SliceData(texts), C.size_t(len(code.Hooks)), C.size_t(len(code.Events)), C.size_t(len(code.Path)))
 	}
-	read := func(c *C.struct_krait_call) (int64, error) { return int64(c.handle), nil }
-	// Imports that never end keep their places; some have to be left for calls.
+	read := func(k *call) (int64, error) { return int64(k.c.handle), nil }
+	// Imports that never end keep their threads; calls need some too.
 	if err := p.runtime.loads.Acquire(ctx, 1); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("%w: %d imports of plugin code run already; the log names those that are overdue",
@@ -98,16 +101,10 @@ func (p *plugin) load(ctx context.Context) (int64, error) {
 		}
 		return 0, fmt.Errorf("load plugin %q: %w", code.Name, err)
 	}
-	ran := false
-	handle, err := invoke(ctx, p.runtime, job[int64]{
-		about: []any{telemetry.KeyBundle, code.Name},
-		begin: func() error { ran = true; return nil },
-		run:   run, read: read, discard: p.unload,
+	handle, err := invoke(ctx, p.runtime, invocation[int64]{
+		about: []any{telemetry.KeyBundle, code.Name}, run: run, read: read, discard: p.unload,
 		end: func() { p.runtime.loads.Release(1) },
 	})
-	if !ran {
-		p.runtime.loads.Release(1)
-	}
 	if err != nil {
 		return 0, fmt.Errorf("load plugin %q: %w", code.Name, err)
 	}
@@ -121,8 +118,8 @@ func (p *plugin) Close() error {
 	idle := !p.gone && p.calls == 0
 	p.gone = true
 	p.mu.Unlock()
-	if idle {
-		p.runtime.withPlace(func() { p.unload(p.handle) })
+	if idle && p.runtime.intake.enterLast() {
+		p.unloadLast()
 	}
 	return nil
 }
@@ -131,20 +128,23 @@ func (p *plugin) closed() error {
 	return fmt.Errorf("plugin %q: %w: it is closed", p.code.Name, coprocess.ErrNotReady)
 }
 
-// visit is one call of a plugin, with its turn when calls come one after the
-// other.
+// visit is what a call holds of a plugin: its code, and its turn when calls come
+// one after the other. The zero value holds nothing.
 type visit struct {
 	plugin *plugin
+	code   bool
 	turn   bool
 }
 
 // takeTurn waits for the turn of a serial plugin. It comes before the place
 // among the calls in flight, which others need meanwhile.
-func (v *visit) takeTurn(ctx context.Context) error {
+func (v *visit) takeTurn(ctx context.Context, limit time.Duration) error {
 	p := v.plugin
 	if p.turn == nil {
 		return nil
 	}
+	ctx, stop := context.WithTimeout(ctx, limit)
+	defer stop()
 	ctx, cancel := coprocess.WhileWaiting(ctx)
 	defer cancel()
 	select {
@@ -175,22 +175,32 @@ func (v *visit) begin() error {
 		return p.closed()
 	}
 	p.calls++
+	v.code = true
 	return nil
 }
 
-// end counts the call out, and frees the code when the plugin was closed
-// meanwhile and this was its last call. The call still has its place, so the
-// interpreter is there.
+// end gives back what v holds. The code is freed when the plugin was closed
+// meanwhile and this was its last call.
 func (v *visit) end() {
-	p := v.plugin
-	p.mu.Lock()
-	p.calls--
-	last := p.gone && p.calls == 0
-	p.mu.Unlock()
-	if last {
-		p.unload(p.handle)
+	if v.code {
+		p := v.plugin
+		p.mu.Lock()
+		p.calls--
+		last := p.gone && p.calls == 0
+		p.mu.Unlock()
+		if last && p.runtime.intake.enterLast() {
+			go p.unloadLast() // nobody waits for it
+		}
 	}
 	v.endTurn()
+	*v = visit{}
+}
+
+// unloadLast frees the code, which nothing calls any more and which has been let
+// in as a call is.
+func (p *plugin) unloadLast() {
+	defer p.runtime.intake.leave()
+	p.unload(p.handle)
 }
 
 // unload frees code that nothing calls any more.
@@ -202,65 +212,143 @@ func (p *plugin) unload(handle int64) {
 	defer C.krait_call_free(c)
 	C.krait_unload(c, C.longlong(handle))
 	if err := goError(&c.error); err != nil {
-		p.runtime.config.Logger.Warn("plugin code that was closed stays in memory", telemetry.KeyBundle, p.code.Name, telemetry.KeyError, err)
+		p.runtime.config.Logger.Warn("replaced plugin code stays in memory", telemetry.KeyBundle, p.code.Name, telemetry.KeyError, err)
 	}
 }
 
-// visitPlugin runs one call of function within the time limit of p.
-func visitPlugin[T any](ctx context.Context, p *plugin, function string, run func(*C.struct_krait_call, C.longlong), read func(*C.struct_krait_call) (T, error)) (T, error) {
-	var none T
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
+// request is what a call asks of a plugin.
+type request struct {
+	kind     C.enum_krait_kind
+	function string
+	// number and described are the API's description; 0: it is in the message.
+	number    int64
+	described []byte
+	// size is the length of the message, which write writes.
+	size  int
+	write func([]byte) error
+}
+
+// call runs one call of function within the time limit of p. When it returns no
+// error, the caller ends the call with finish.
+func (p *plugin) call(ctx context.Context, q func() (request, error), function string) (*call, error) {
+	began, limit := time.Now(), p.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline))
+	}
 	if n := p.overdue.Load(); n > 0 && n >= p.runtime.mostOverdue() {
-		return none, fmt.Errorf("%w: %d calls of this plugin are overdue and still run", coprocess.ErrBusy, n)
+		return nil, fmt.Errorf("%w: %d calls of this plugin are overdue and still run", coprocess.ErrBusy, n)
 	}
-	v := &visit{plugin: p}
-	if err := v.takeTurn(ctx); err != nil {
-		return none, err
+	if limit <= 0 {
+		return nil, endedLate(ctx, began)
 	}
-	began := false
-	value, err := invoke(ctx, p.runtime, job[T]{
-		begin: func() error {
-			err := v.begin()
-			began = err == nil
-			return err
-		},
-		run:     func(c *C.struct_krait_call) { run(c, C.longlong(p.handle)) },
-		read:    read,
-		end:     v.end,
-		overdue: &p.overdue,
-		about: []any{
-			telemetry.KeyRequestID, coprocess.RequestID(ctx), telemetry.KeyBundle, p.code.Name, telemetry.KeyHook, function,
-		},
-	})
-	if !began {
-		v.endTurn()
-	}
-	return value, err
-}
-
-// Dispatch runs the hook obj.HookName.
-func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
-	message, err := obj.MarshalVT()
+	k, err := p.runtime.newCall()
 	if err != nil {
-		return nil, fmt.Errorf("encode the message: %w", err)
+		return nil, err
 	}
-	if len(message) > math.MaxInt32 {
-		return nil, fmt.Errorf("the message has %d bytes; the wire format carries at most 2 GiB", len(message))
+	requestID := coprocess.RequestID(ctx)
+	k.about = func() []any {
+		return []any{telemetry.KeyRequestID, requestID, telemetry.KeyBundle, p.code.Name, telemetry.KeyHook, function}
 	}
-	hook, requestID := obj.GetHookName(), coprocess.RequestID(ctx)
-	return visitPlugin(ctx, p, hook, func(c *C.struct_krait_call, handle C.longlong) {
-		C.krait_dispatch(c, handle, cBytes(hook), cBytes(requestID), C.struct_CoProcessMessage{
-			p_data: unsafe.Pointer(unsafe.SliceData(message)),
-			length: C.int(len(message)),
-		})
-	}, readObject)
+	k.visit.plugin = p
+	if err := k.visit.takeTurn(ctx, limit); err != nil {
+		return nil, k.fail(err)
+	}
+	if err := k.visit.begin(); err != nil {
+		return nil, k.fail(err)
+	}
+	r, err := q()
+	if err == nil {
+		err = k.fill(r, requestID)
+	}
+	if err != nil {
+		return nil, k.fail(err)
+	}
+	k.c.handle = C.longlong(p.handle)
+	k.submit()
+	if err := k.await(ctx, began, limit); err != nil {
+		return nil, err
+	}
+	if k.refused {
+		return nil, k.fail(fmt.Errorf("%w: it is %s", coprocess.ErrNotReady, p.runtime.State()))
+	}
+	if err := goError(&k.c.error); err != nil {
+		return nil, k.fail(err)
+	}
+	return k, nil
 }
 
-func readObject(c *C.struct_krait_call) (*coprocesspb.Object, error) {
+// fill writes r to the call's buffer.
+func (k *call) fill(r request, requestID string) error {
+	if r.size > math.MaxInt32 {
+		return fmt.Errorf("the message has %d bytes; the wire format carries at most 2 GiB", r.size)
+	}
+	front := len(r.function) + len(requestID) + len(r.described)
+	room := C.krait_buffer_room(&k.c.input, C.size_t(front+r.size))
+	if room == nil && front+r.size > 0 {
+		return errors.New("out of memory for a call into Python")
+	}
+	buffer := unsafe.Slice((*byte)(unsafe.Pointer(room)), front+r.size)
+	rest := buffer[copy(buffer, r.function):]
+	rest = rest[copy(rest, requestID):]
+	rest = rest[copy(rest, r.described):]
+	k.c.kind = r.kind
+	k.c.name_length = C.size_t(len(r.function))
+	k.c.id_length = C.size_t(len(requestID))
+	k.c.described_length = C.size_t(len(r.described))
+	k.c.number = C.longlong(r.number)
+	return r.write(rest)
+}
+
+// finish ends a call that nobody runs, and whose outcome has been read if there
+// is one.
+func (k *call) finish() {
+	k.visit.end()
+	k.release()
+}
+
+func (k *call) fail(err error) error {
+	k.finish()
+	return err
+}
+
+// Dispatch runs the hook obj.HookName. The message that it returns shares Spec
+// with obj: plugin code gets a copy, and what it changes there stays there.
+func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
+	hook := obj.GetHookName()
+	var described *description
+	k, err := p.call(ctx, func() (request, error) {
+		described = p.descriptions.describe(obj.GetSpec())
+		r, err := described.request(obj)
+		r.kind, r.function = C.KRAIT_HOOK, hook
+		return r, err
+	}, hook)
+	if err != nil {
+		return nil, err
+	}
+	defer k.finish()
+	described.known.Store(true)
+	result, err := readObject(k.reply())
+	if err != nil {
+		return nil, err
+	}
+	result.Spec = obj.GetSpec()
+	return result, nil
+}
+
+// readObject decodes a message in one block of memory of its own, which its
+// strings share.
+func readObject(reply []byte) (*coprocesspb.Object, error) {
+	data := append(make([]byte, 0, len(reply)), reply...)
 	result := &coprocesspb.Object{}
-	if err := result.UnmarshalVT(reply(c)); err != nil {
+	if err := result.UnmarshalVTUnsafe(data); err != nil {
 		return nil, fmt.Errorf("decode the message that Python returned: %w", err)
+	}
+	// Who appends to a body must not write over what follows in the block.
+	if q := result.GetRequest(); q != nil {
+		q.RawBody = slices.Clip(q.RawBody)
+	}
+	if r := result.GetResponse(); r != nil {
+		r.RawBody = slices.Clip(r.RawBody)
 	}
 	return result, nil
 }
@@ -273,13 +361,17 @@ func (p *plugin) DispatchEvent(ctx context.Context, event []byte) error {
 	if err := json.Unmarshal(event, &envelope); err != nil {
 		return fmt.Errorf("event for bundle %q: %w", p.code.Name, err)
 	}
-	name, requestID := envelope.HandlerName, coprocess.RequestID(ctx)
-	_, err := visitPlugin[struct{}](ctx, p, name, func(c *C.struct_krait_call, handle C.longlong) {
-		C.krait_dispatch_event(c, handle, cBytes(name), cBytes(requestID), cBytes(event))
-	}, nil)
+	name := envelope.HandlerName
+	k, err := p.call(ctx, func() (request, error) {
+		return request{kind: C.KRAIT_EVENT, function: name, size: len(event), write: func(to []byte) error {
+			copy(to, event)
+			return nil
+		}}, nil
+	}, name)
 	if err != nil {
 		return fmt.Errorf("event function %q of bundle %q: %w", name, p.code.Name, err)
 	}
+	k.finish()
 	return nil
 }
 
@@ -287,12 +379,12 @@ func (r *Runtime) askVersions() (Versions, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), versionsTimeout)
 	defer cancel()
 	run := func(c *C.struct_krait_call) { C.krait_versions(c) }
-	read := func(c *C.struct_krait_call) (Versions, error) {
+	read := func(k *call) (Versions, error) {
 		var v Versions
-		err := json.Unmarshal(reply(c), &v)
+		err := json.Unmarshal(k.reply(), &v)
 		return v, err
 	}
-	versions, err := invoke(ctx, r, job[Versions]{run: run, read: read})
+	versions, err := invoke(ctx, r, invocation[Versions]{run: run, read: read})
 	if err != nil {
 		return versions, fmt.Errorf("ask Python for its versions: %w", err)
 	}

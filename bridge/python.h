@@ -104,7 +104,9 @@ enum { PY_CONFIG_BYTES = 16384 };
     (py_object * *type, py_object * *value, py_object * *tb))                  \
   F(int, PyErr_GivenExceptionMatches, (py_object * error, py_object * type))   \
   F(int, PyException_SetTraceback, (py_object * error, py_object * tb))        \
-  F(void, PyErr_SetString, (py_object * type, const char *message))
+  F(void, PyErr_SetString, (py_object * type, const char *message))            \
+  F(void, PyErr_SetObject, (py_object * type, py_object * value))              \
+  F(void *, PyLong_AsVoidPtr, (py_object * value))
 
 /* The table; every member is set once krait_python_open returned NULL. */
 struct krait_python {

@@ -6,7 +6,7 @@ package bridge
 #cgo CFLAGS: -std=gnu11 -Wall -Wextra -D_GNU_SOURCE
 #cgo LDFLAGS: -ldl -lpthread
 #include <stdlib.h>
-#include "call.h"
+#include "schedule.h"
 */
 import "C"
 
@@ -41,13 +41,13 @@ type Runtime struct {
 	versions Versions
 	library  string // directory of the unpacked Python library
 
-	state atomic.Int32
-	// places bounds the calls in flight. Stop takes them all: that is how it
-	// knows that nothing runs.
-	places   *semaphore.Weighted
-	inFlight atomic.Int64
+	state  atomic.Int32
+	intake intake
 	// loads bounds the imports of plugin code among them.
-	loads *semaphore.Weighted
+	loads    *semaphore.Weighted
+	calls    callTable
+	invoked  atomic.Int64  // calls that are no part of requests
+	attended chan struct{} // closed when attend has ended
 
 	stopOnce sync.Once
 	stop     chan time.Duration // to the owner: finalise, or with < 0 do not
@@ -73,13 +73,14 @@ func Start(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, ErrAlreadyStarted
 	}
 	r := &Runtime{
-		config:  cfg,
-		python:  python,
-		places:  semaphore.NewWeighted(int64(cfg.MaxInFlight)),
-		stop:    make(chan time.Duration),
-		stopped: make(chan struct{}),
+		config:   cfg,
+		python:   python,
+		attended: make(chan struct{}),
+		stop:     make(chan time.Duration),
+		stopped:  make(chan struct{}),
 	}
 	r.loads = semaphore.NewWeighted(r.mostOverdue())
+	r.intake.most, r.intake.state = cfg.MaxInFlight+cfg.MaxWaiting, r.State
 	if err := r.start(); err != nil {
 		r.state.Store(int32(StateStopped))
 		return nil, fmt.Errorf("start Python %s (%s): %w", python.Version, python.Library, err)
@@ -114,6 +115,9 @@ func (r *Runtime) start() error {
 		r.release()
 		return err
 	}
+	C.krait_schedule(C.size_t(r.config.MaxInFlight))
+	C.krait_attend_until(true)
+	go r.attend()
 	r.state.Store(int32(StateReady))
 	if r.versions, err = r.askVersions(); err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopThreadsTimeout)
@@ -208,12 +212,11 @@ func (r *Runtime) Versions() Versions { return r.versions }
 
 // mostOverdue is how many places one plugin may hold with calls that run beyond
 // their time limit; then its calls are refused, so that others find places.
-// Imports may take as many together.
 func (r *Runtime) mostOverdue() int64 { return int64(max(1, r.config.MaxInFlight/2)) }
 
 // InFlight returns how many calls are in plugin code, those included that
-// nobody waits for any more.
-func (r *Runtime) InFlight() int { return int(r.inFlight.Load()) }
+// nobody waits for any more. Coroutines that wait are not: they occupy no thread.
+func (r *Runtime) InFlight() int { return int(C.krait_running()) + int(r.invoked.Load()) }
 
 // Stop refuses new calls, lets calls in flight end and finalises the
 // interpreter, all within ctx. When ctx ends first it returns ErrDrain and
@@ -228,15 +231,20 @@ func (r *Runtime) shutDown(ctx context.Context) error {
 	r.state.Store(int32(StateDraining))
 	defer r.release()
 	defer r.state.Store(int32(StateStopped))
-	if err := r.places.Acquire(ctx, int64(r.config.MaxInFlight)); err != nil {
-		r.stop <- -1
-		return fmt.Errorf("%w: calls in flight did not end: %w", ErrDrain, err)
+	// Those that come between the two lines end by themselves.
+	drained := r.intake.drained()
+	for _, k := range r.calls.list(C.krait_withdraw_all()) {
+		k.refused = true
+		k.hand()
 	}
-	// Who waits for a place finds that the runtime has stopped.
-	defer func() {
-		r.state.Store(int32(StateStopped))
-		r.places.Release(int64(r.config.MaxInFlight))
-	}()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		r.stop <- -1
+		return fmt.Errorf("%w: calls in flight did not end: %w", ErrDrain, ctx.Err())
+	}
+	C.krait_attend_until(false)
+	<-r.attended
 	timeout := stopThreadsTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(0, min(timeout, time.Until(deadline)))

@@ -92,8 +92,11 @@ type CoprocessOptions struct {
 	// environment; both optional.
 	PythonHome string `json:"python_home" env:"PYTHONHOME"`
 	Venv       string `json:"venv" env:"VENV"`
-	// MaxInFlight bounds the hook calls that run or wait for Python.
+	// MaxInFlight bounds the hook calls that are in Python, each on a thread.
 	MaxInFlight int `json:"max_in_flight" env:"MAXINFLIGHT"`
+	// MaxWaiting bounds the calls beyond them: those that wait to be run, and
+	// coroutines.
+	MaxWaiting int `json:"max_waiting" env:"MAXWAITING"`
 	// HookTimeout limits one hook call.
 	HookTimeout Duration `json:"hook_timeout" env:"HOOKTIMEOUT"`
 	// Isolation is where plugins run: inprocess.
@@ -196,6 +199,7 @@ func Default() *Config {
 		ProxyDefaultTimeout:     30,
 		CoprocessOptions: CoprocessOptions{
 			MaxInFlight: 128,
+			MaxWaiting:  4096,
 			HookTimeout: Duration(10 * time.Second),
 			Isolation:   IsolationInProcess,
 		},

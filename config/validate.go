@@ -169,6 +169,9 @@ func (v *validator) coprocess(o *CoprocessOptions) {
 	if o.MaxInFlight < 1 {
 		v.add(key+"max_in_flight", fmt.Sprint(o.MaxInFlight, " is not a number of calls"), "write 1 or more; 128 is the default")
 	}
+	if o.MaxWaiting < 1 {
+		v.add(key+"max_waiting", fmt.Sprint(o.MaxWaiting, " is not a number of calls"), "write 1 or more; 4096 is the default")
+	}
 	if o.HookTimeout <= 0 {
 		v.add(key+"hook_timeout", "is not above zero", `write a duration such as "10s"`)
 	}

@@ -113,8 +113,8 @@ func TestLoadRefusesWhatIsWrong(t *testing.T) {
 			[]string{"http_server_options.certificates[0].cert_file", "http_server_options.certificates[0].key_file", "http_server_options.certificates[1].cert_file", "http_server_options.certificates[1].key_file", "http_server_options.certificates[2].cert_file"},
 		},
 		{
-			`{"coprocess_options": {"max_in_flight": 0, "hook_timeout": "0s", "isolation": "process", "python_version": "2.7", "grpc_recv_max_size": -1}}`,
-			[]string{"coprocess_options.max_in_flight", "coprocess_options.hook_timeout", "coprocess_options.isolation", "coprocess_options.python_version", "coprocess_options.grpc_recv_max_size"},
+			`{"coprocess_options": {"max_in_flight": 0, "max_waiting": -1, "hook_timeout": "0s", "isolation": "process", "python_version": "2.7", "grpc_recv_max_size": -1}}`,
+			[]string{"coprocess_options.max_in_flight", "coprocess_options.max_waiting", "coprocess_options.hook_timeout", "coprocess_options.isolation", "coprocess_options.python_version", "coprocess_options.grpc_recv_max_size"},
 		},
 		{`{"enable_coprocess": true, "coprocess_options": {"venv": "venv", "python_home": "venv"}}`, []string{"coprocess_options.python_home"}},
 		{`{"coprocess_options": {"hook_timeout": 10}}`, []string{"coprocess_options.hook_timeout"}},

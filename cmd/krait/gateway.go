@@ -164,6 +164,7 @@ func startPython(ctx context.Context, conf *config.Config, host coprocess.Host, 
 		Host:        host,
 		Logger:      logger,
 		MaxInFlight: conf.CoprocessOptions.MaxInFlight,
+		MaxWaiting:  conf.CoprocessOptions.MaxWaiting,
 		HookTimeout: time.Duration(conf.CoprocessOptions.HookTimeout),
 		Path:        pythonPath(conf.CoprocessOptions.PythonPathPrefix),
 	})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import queue
 import threading
 import time
 import traceback
@@ -437,3 +438,111 @@ async def Break(request, session, spec):
     (level, message), *_ = host.messages
     assert level == "error"
     assert message.startswith("the event loop of plugins broke")
+
+
+class Tickets:
+    """The bridge's side of calls that are awaited."""
+
+    def __init__(self):
+        self.kept, self.ended = [], queue.Queue()
+
+    def keep(self, ticket):
+        self.kept.append(ticket)
+
+    def settle(self, ticket, payload):
+        self.ended.put((ticket, payload))
+
+    def fail(self, ticket, error):
+        self.ended.put((ticket, type(error).__name__))
+
+
+@pytest.fixture
+def tickets(monkeypatch):
+    tickets = Tickets()
+    monkeypatch.setattr(_runtime._runtime, "_tickets", tickets)
+    return tickets
+
+
+WITH_TICKET = (
+    HEADER
+    + """
+@Hook
+async def Good(request, session, spec):
+    print("printed", end="")
+    await asyncio.sleep(0.01)
+    request.add_header("A", "1")
+@Hook
+async def Bad(request, session, spec):
+    raise LookupError("x")
+@Hook
+async def Endless(request, session, spec):
+    try:
+        await asyncio.sleep(60)
+    finally:
+        tyk.log("cancelled")
+@Hook
+def Plain(request, session, spec):
+    request.add_header("A", "2")
+@Event
+async def OnEvent(event, spec):
+    await asyncio.sleep(0)
+"""
+)
+
+
+def test_nobody_waits_for_a_coroutine_that_has_a_ticket(load, redirected, tickets):
+    bundle = load(WITH_TICKET)
+    payload = Object().SerializeToString()
+    assert _runtime.dispatch(bundle.handle, "Good", "r", payload, 7) is None
+    assert tickets.kept == [7]
+    ticket, reply = tickets.ended.get(timeout=20)
+    assert ticket == 7
+    assert Object.FromString(reply).request.set_headers["A"] == "1"
+    assert ("info", "printed", "r", "", "bundle.zip", "Good") in redirected.lines
+    assert _runtime.dispatch(bundle.handle, "Bad", "r", payload, 8) is None
+    assert tickets.ended.get(timeout=20) == (8, "LookupError")
+    assert _runtime.dispatch_event(bundle.handle, "OnEvent", "r", b"{}", 9) is None
+    assert tickets.ended.get(timeout=20) == (9, b"")
+    reply = _runtime.dispatch(bundle.handle, "Plain", "r", payload, 10)
+    assert reply is not None
+    assert tickets.kept == [7, 8, 9], "a function has ended when it returns"
+
+
+def test_a_call_with_a_ticket_can_be_cancelled_once(load, host, tickets):
+    bundle = load(WITH_TICKET)
+    assert _runtime.dispatch(bundle.handle, "Endless", "r", b"", 7) is None
+    while "in Endless" not in _runtime.where(7):
+        time.sleep(0.001)
+    _runtime.cancel(7)
+    assert tickets.ended.get(timeout=20) == (7, "HookTimeout")
+    _runtime.cancel(7)
+    while ("info", "cancelled") not in host.messages:
+        time.sleep(0.001)
+    assert _runtime.where(7) == ""
+    assert tickets.ended.empty()
+
+
+def test_calls_with_tickets_end_with_the_loop(load, host, loop_thread, tickets):
+    bundle = load(WITH_TICKET)
+    assert _runtime.dispatch(bundle.handle, "Endless", "r", b"", 7) is None
+    assert loop_thread.stop(20)
+    assert tickets.ended.get(timeout=20)[0] == 7
+    assert _runtime.dispatch(bundle.handle, "Good", "r", b"", 8) is None
+    assert tickets.ended.get(timeout=20) == (8, "RuntimeError")
+    assert tickets.ended.empty()
+
+
+def test_a_known_description_need_not_come_again(load):
+    bundle = load(
+        """
+        @Hook
+        def MyHook(request, session, spec):
+            request.add_header("spec", repr(sorted(spec.items())))
+            spec["changed"] = "yes"
+        """
+    )
+    described = Object(spec={"APIID": "1"}).SerializeToString()
+    other = Object(spec={"APIID": "2"}).SerializeToString()
+    for payload, number in ((described, "1"), (b"", "1"), (other, "2"), (b"", "2")):
+        reply = Object.FromString(_runtime.dispatch(bundle.handle, "MyHook", "r", b"", 0, 3, payload))
+        assert reply.request.set_headers["spec"] == f"[('APIID', '{number}')]"

@@ -140,6 +140,7 @@ def test_stop_without_anything_running_is_immediate():
 
 
 def test_a_loop_that_is_blocked_is_reported(load):
+    from tyk._hooks import Rest
     from tyk._loop import LoopThread
 
     loop = LoopThread()
@@ -150,7 +151,7 @@ def test_a_loop_that_is_blocked_is_reported(load):
         go.wait(20)
 
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(loop.run, block())
+        future = pool.submit(loop.run, Rest(block(), lambda _: None))
         assert entered.wait(20)
         assert loop.stop(0.05) is False
         go.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from types import CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Callable, NoReturn
 
@@ -13,7 +13,6 @@ from coprocess_object_pb2 import Object
 from coprocess_response_object_pb2 import ResponseObject
 from coprocess_session_state_pb2 import SessionState
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, missing_text
-from tyk._loop import LoopThread
 from tyk.request import TykCoProcessRequest
 
 _ARITIES = {
@@ -36,28 +35,45 @@ _Given = tuple[Any, Any, Any, Any, Any]
 _OWN_METADATA = frozenset({common.Unknown, common.Pre, common.CustomKeyCheck})
 
 
+class Rest:
+    """What is left of a call: a coroutine, and what to do with its result.
+
+    That may leave another rest.
+    """
+
+    __slots__ = ("conclude", "coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], conclude: Callable[[Any], Rest | None]) -> None:
+        self.coroutine = coroutine
+        self.conclude = conclude
+
+
 class Handler:
     """A decorated function of a bundle, ready to be called."""
 
-    __slots__ = ("_arity", "_function", "_loop", "name", "where")
+    __slots__ = ("_arity", "_function", "name", "where")
 
-    def __init__(self, name: str, function: Callable[..., Any], arity: int, loop: LoopThread) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], arity: int) -> None:
         self.name = name
         self.where = _where(function)
         self._function = function
         self._arity = arity
-        self._loop = loop
 
-    def call_event(self, event: object, spec: Mapping[str, str]) -> None:
-        """Run an event handler to its end; what it returns is dropped."""
+    def call_event(self, event: object, spec: Mapping[str, str]) -> Rest | None:
+        """Run an event handler; what it returns is dropped.
+
+        What has to be awaited for its end is returned.
+        """
         result = self._function(event, spec)
-        if type(result) is CoroutineType:
-            self._loop.run(result)
-        elif result is not None and inspect.isawaitable(result):
-            self._loop.run(_awaited(result))
+        if result is None or not inspect.isawaitable(result):
+            return None
+        return Rest(_as_coroutine(result), _drop)
 
-    def call(self, message: Object, spec: dict[str, str]) -> None:
-        """Run a hook on ``message`` and leave its changes there."""
+    def call(self, message: Object, spec: dict[str, str]) -> Rest | None:
+        """Run a hook on ``message`` and leave its changes there.
+
+        The rest of a hook that is a coroutine is returned, to be awaited.
+        """
         wire = message.request
         request = TykCoProcessRequest(wire)
         session = message.session
@@ -73,16 +89,23 @@ class Handler:
             else:
                 response = message.response
                 result = self._function(request, response, session, metadata, spec)
-        if type(result) is CoroutineType:
-            result = self._loop.run(result)
-
         given = (request, session, metadata, response, spec)
-        if request.object is not wire or not _only_given(result, given):
+        if type(result) is CoroutineType:
+            return Rest(result, lambda value: self._leave(value, given, message, wire, own_metadata))
+        return self._leave(result, given, message, wire, own_metadata)
+
+    def _leave(
+        self, result: Any, given: _Given, message: Object, wire: MiniRequestObject, own_metadata: bool
+    ) -> Rest | None:
+        """Leave the changes of a hook that returned ``result`` in ``message``."""
+        if given[0].object is not wire or not _only_given(result, given):
             if inspect.isawaitable(result):  # compiled coroutines are of other types
-                result = self._loop.run(_awaited(result))
+                coroutine = _as_coroutine(result)
+                return Rest(coroutine, lambda value: self._leave(value, given, message, wire, own_metadata))
             self._apply(result, given, message, wire, own_metadata)
         if not own_metadata:
             _copy_metadata(message.session.metadata, message.metadata)
+        return None
 
     def _apply(self, result: Any, given: _Given, message: Object, wire: MiniRequestObject, own_metadata: bool) -> None:
         """Put what a hook returned in place of what it was given into ``message``."""
@@ -166,8 +189,16 @@ class _Returned:
             _copy_metadata(self.metadata, message.metadata if own_metadata else message.session.metadata)
 
 
+def _as_coroutine(result: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    return result if type(result) is CoroutineType else _awaited(result)
+
+
 async def _awaited(result: Awaitable[Any]) -> Any:
     return await result
+
+
+def _drop(_: object) -> None:
+    """Drop what an event handler returned."""
 
 
 def _is_given(value: Any, given: _Given) -> bool:
@@ -246,9 +277,7 @@ def _signature_fault(name: str, kind: str, function: Callable[..., Any], arity: 
     return f'{_where(function)}: function "{name}" takes {takes}; @{kind} functions are called with {wanted}'
 
 
-def find(
-    module: ModuleType, hooks: Iterable[str], events: Iterable[str], loop: LoopThread
-) -> tuple[Handlers, Handlers]:
+def find(module: ModuleType, hooks: Iterable[str], events: Iterable[str]) -> tuple[Handlers, Handlers]:
     """Return the hooks and the event handlers that ``module`` has, by name.
 
     Raises:
@@ -271,7 +300,7 @@ def find(
             marker = _marker(function) or "Hook"
             arity = _arity(function)
             if arity in _ARITIES[marker]:
-                handlers[kind][name] = Handler(name, function, arity or 0, loop)
+                handlers[kind][name] = Handler(name, function, arity or 0)
             elif name in wanted:
                 wrong.append(_signature_fault(name, marker, function, arity))
         for name in sorted(wanted - set(found[kind])):

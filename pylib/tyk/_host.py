@@ -34,6 +34,14 @@ class Host(Protocol):
     def trigger_event(self, name: bytes, payload: bytes, api_id: bytes, request_id: bytes, /) -> None: ...
 
 
+class Tickets(Protocol):
+    """How the gateway's bridge gets the outcome of a call that is awaited."""
+
+    def keep(self, ticket: int, /) -> None: ...
+    def settle(self, ticket: int, payload: bytes, /) -> None: ...
+    def fail(self, ticket: int, error: BaseException, /) -> None: ...
+
+
 class StandIn:
     """A host in memory that logs to ``sys.stderr``."""
 

@@ -8,13 +8,17 @@ import contextvars
 import os
 import threading
 import time
-from _thread import allocate_lock
-from collections.abc import Coroutine
-from typing import Any
+import traceback
+from _thread import LockType, allocate_lock
+from collections import deque
+from typing import TYPE_CHECKING, Any, Callable
 
 from tyk import _host
 from tyk._describe import describe, stack
 from tyk._interrupt import interrupt
+
+if TYPE_CHECKING:
+    from tyk._hooks import Rest
 
 # A thread that waits in C notices HookTimeout when it wakes up, so it does.
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 0.1
@@ -22,26 +26,30 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.01, 0.1
 _BLOCKED = 0.1
 # and a task that no call waits for is interrupted after as many times that.
 _PATIENCE = 5
+# So many frames of a coroutine are shown.
+_MOST_FRAMES = 100
 # What a forked child that comes back ends with; the bridge has the same.
 _FORKED_STATUS = 70
 
 
-class _Call:
-    """One coroutine on its way through the loop; waited for by one thread."""
+class Call:
+    """The rest of a call on its way through the loop.
 
-    __slots__ = ("_coroutine", "_error", "_result", "cancelled", "done", "task")
+    ``ended`` is called in the loop's thread with what the coroutine raised, or
+    None. It may be called once more when the loop ends.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self._error: BaseException | None = None
-        self._result: Any = None
+    __slots__ = ("_ended", "_rest", "cancelled", "running", "task")
+
+    def __init__(self, rest: Rest, ended: Callable[[BaseException | None], None]) -> None:
+        self._rest: Rest | None = rest
+        self._ended = ended
+        self.running: _Running | None = None
         self.task: asyncio.Task[None] | None = None
-        self.done = allocate_lock()
-        self.done.acquire()
         self.cancelled = allocate_lock()
         self.cancelled.acquire()
 
-    def start(self) -> None:
+    def begin(self) -> None:
         """Run in the loop's thread."""
         self.task = asyncio.get_running_loop().create_task(self._run())
 
@@ -49,35 +57,91 @@ class _Call:
         # SystemExit and KeyboardInterrupt would end the loop; they are the
         # caller's, like every other exception.
         try:
-            self._result = await self._coroutine
+            while self._rest is not None:
+                self._rest = self._rest.conclude(await self._rest.coroutine)
         except BaseException as error:  # noqa: BLE001
-            self._error = error
+            outcome: BaseException | None = error
+        else:
+            outcome = None
+        try:
+            self.end(outcome)
         finally:
-            self.done.release()
+            del outcome
+
+    def end(self, outcome: BaseException | None) -> None:
+        """Hand the outcome over."""
+        if self.running is not None:
+            self.running.calls.discard(self)
+        self._ended(outcome)
+
+    def where(self) -> str:
+        """Tell where the coroutine is, as Python prints it."""
+        lines: list[str] = []
+        current: Any = None if self._rest is None else self._rest.coroutine
+        while current is not None and len(lines) < _MOST_FRAMES:
+            frame = getattr(current, "cr_frame", None) or getattr(current, "gi_frame", None)
+            if frame is not None:
+                lines += traceback.format_stack(frame, 1)
+            current = getattr(current, "cr_await", None) or getattr(current, "gi_yieldfrom", None)
+        return "".join(lines)
 
     def cancel(self) -> None:
         """Run in the loop's thread, or when there is none."""
         self.cancelled.release()
         if self.task is None or self.task.done():
-            self._coroutine.close()
+            self.close()
             return
         # A task that is cancelled before its first step leaves the coroutine
         # untouched.
-        self.task.add_done_callback(lambda _: self._coroutine.close())
+        self.task.add_done_callback(lambda _: self.close())
         self.task.cancel()
 
-    def result(self) -> Any:
-        """Return what the coroutine returned, or raise what it raised."""
-        error, self._error = self._error, None
-        if error is None:
-            return self._result
-        try:
-            raise error
-        finally:
-            del error
+    def close(self) -> None:
+        """Close a coroutine that does not run."""
+        if self._rest is not None:
+            self._rest.coroutine.close()
 
 
-_Running = tuple[asyncio.AbstractEventLoop, threading.Thread]
+class _Running:
+    """A loop, its thread, and the calls that are on it."""
+
+    __slots__ = ("_inbox", "_woken", "calls", "loop", "thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread: threading.Thread = threading.current_thread()
+        self.calls: set[Call] = set()
+        self._inbox: deque[tuple[Call, contextvars.Context]] = deque()
+        self._woken = False
+
+    def begin(self, call: Call) -> None:
+        """Begin ``call`` on the loop, in the caller's context.
+
+        Waking the loop up takes a system call: one for many that come at once.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        call.running = self
+        self.calls.add(call)
+        self._inbox.append((call, contextvars.copy_context()))
+        if not self._woken:
+            self._woken = True
+            self.loop.call_soon_threadsafe(self._begin_all)
+
+    def _begin_all(self) -> None:
+        self._woken = False  # before the inbox is read: who comes now wakes the loop up
+        while self._inbox:
+            call, context = self._inbox.popleft()
+            # The task copies the context that it is created in.
+            context.run(call.begin)
+
+    def drop(self) -> None:
+        """End the calls that are left when the loop has ended."""
+        for call in list(self.calls):
+            call.end(RuntimeError("the event loop of plugins has ended"))
+            with contextlib.suppress(Exception):  # the others have to end too
+                call.close()
 
 
 class LoopThread:
@@ -86,12 +150,11 @@ class LoopThread:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: _Running | None = None
-        self._calls: set[_Call] = set()
         self._inherited: list[Any] = []  # in a forked child
         self._stopping = False
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run ``coroutine`` on the loop, in the caller's context, and wait.
+    def run(self, rest: Rest) -> None:
+        """Run ``rest`` on the loop, in the caller's context, and wait.
 
         An exception in the waiting thread (HookTimeout) cancels it. A coroutine
         that blocks the loop is interrupted with HookTimeout.
@@ -99,35 +162,59 @@ class LoopThread:
         Raises:
             RuntimeError: the runtime is stopping.
         """
-        call = _Call(coroutine)
-        self._calls.add(call)
-        running = None
-        try:
-            running = self._started()
-            # The task copies the context that it is created in.
-            running[0].call_soon_threadsafe(call.start, context=contextvars.copy_context())
-            self._wait(call, running[1])
-        except BaseException:
-            self._abandon(call, running)
-            raise
-        finally:
-            self._calls.discard(call)
-        return call.result()
+        done = allocate_lock()
+        done.acquire()
+        outcomes: list[BaseException | None] = []
 
-    def _abandon(self, call: _Call, running: _Running | None) -> None:
-        if running is None or running[0].is_closed():
+        def ended(outcome: BaseException | None) -> None:
+            outcomes.append(outcome)
+            if len(outcomes) == 1:
+                done.release()
+
+        call = Call(rest, ended)
+        try:
+            self.start(call)
+            _wait(done)
+        except BaseException:
+            self.abandon(call)
+            raise
+        error = outcomes.pop(0)
+        if error is None:
+            return
+        try:
+            raise error
+        finally:
+            del error
+
+    def start(self, call: Call) -> None:
+        """Begin ``call`` on the loop, in the caller's context.
+
+        Raises:
+            RuntimeError: the runtime is stopping.
+        """
+        self._started().begin(call)
+
+    def abandon(self, call: Call) -> None:
+        """Cancel ``call``, which nobody waits for any more.
+
+        It may take long when something blocks the loop.
+        """
+        running = call.running
+        if running is None or running.loop.is_closed():
             call.cancel()
             return
+        running.calls.discard(call)
         with contextlib.suppress(RuntimeError):  # closed just now: it has cancelled all
-            running[0].call_soon_threadsafe(call.cancel)
-            self._unblock(call, *running)
+            running.loop.call_soon_threadsafe(call.cancel)
+            self._unblock(call, running)
 
-    def _unblock(self, call: _Call, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    def _unblock(self, call: Call, running: _Running) -> None:
         """Interrupt the task that keeps ``loop`` from cancelling ``call``.
 
         That is the call's own, or one that a plugin made and no call waits
         for; another call's own task is left to that call's time limit.
         """
+        loop, thread = running.loop, running.thread
         before, checks = None, 0
         while not call.cancelled.acquire(True, _BLOCKED):
             if not thread.is_alive() or self._stopping:
@@ -138,19 +225,12 @@ class LoopThread:
             if task is None:
                 continue
             mine = task is call.task
-            if not mine and any(task is other.task for other in self._calls.copy()):
+            if not mine and any(task is other.task for other in running.calls.copy()):
                 return
             if (mine or checks >= _PATIENCE) and thread.ident is not None:
                 where = stack(thread.ident)
                 if interrupt(thread.ident, loop, task):
                     _host.log("error", f"interrupted what blocks the event loop\n{where}")
-
-    def _wait(self, call: _Call, thread: threading.Thread) -> None:
-        interval = _FIRST_WAIT
-        while not call.done.acquire(True, interval):
-            interval = min(interval * 2, _LONGEST_WAIT)
-            if not thread.is_alive() and not call.done.acquire(False):
-                raise RuntimeError("the event loop of plugins has ended")
 
     def stop(self, timeout: float) -> bool:
         """Cancel what runs and end the thread; False when it does not end."""
@@ -159,24 +239,22 @@ class LoopThread:
             running = self._running
         if running is None:
             return True
-        loop, thread = running
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(loop.stop)
-        thread.join(max(0.0, timeout))
-        return not thread.is_alive()
+        if not running.loop.is_closed():
+            running.loop.call_soon_threadsafe(running.loop.stop)
+        running.thread.join(max(0.0, timeout))
+        return not running.thread.is_alive()
 
     def after_fork(self) -> None:
         """Start afresh in a forked child, which has none of the threads."""
         running, self._running = self._running, None
         self._lock = threading.Lock()
-        self._calls.clear()
-        if running is not None and running[1] is threading.current_thread():
+        if running is not None and running.thread is threading.current_thread():
             # The other calls' coroutines are the parent's business: the child
             # ends as soon as the one that has forked gives up control.
-            ready = getattr(running[0], "_ready", [])
+            ready = getattr(running.loop, "_ready", [])
             self._inherited = list(ready)  # kept: Python complains of lost tasks
             ready.clear()
-            running[0].stop()
+            running.loop.stop()
 
     def _started(self) -> _Running:
         running = self._running
@@ -186,23 +264,24 @@ class LoopThread:
             if self._stopping:
                 raise RuntimeError("the plugin runtime is stopping")
             if self._running is None:
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=self._main, args=(loop,), name="krait-event-loop", daemon=True)
+                running = _Running(asyncio.new_event_loop())
+                thread = threading.Thread(target=self._main, args=(running,), name="krait-event-loop", daemon=True)
+                running.thread = thread
                 try:
                     thread.start()
                 except BaseException:
                     if not thread.is_alive():
-                        loop.close()
+                        running.loop.close()
                     raise
-                self._running = loop, thread
+                self._running = running
             return self._running
 
-    def _main(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _main(self, running: _Running) -> None:
         process = os.getpid()
         try:
             usable = True
             while usable and not self._stopping:
-                usable, problem = _run(loop)
+                usable, problem = _run(running.loop)
                 if os.getpid() != process:
                     os._exit(_FORKED_STATUS)
                 if not self._stopping:
@@ -211,7 +290,16 @@ class LoopThread:
             with self._lock:
                 if not self._stopping:
                     self._running = None
-            _end(loop)
+            try:
+                _end(running.loop)
+            finally:
+                running.drop()
+
+
+def _wait(done: LockType) -> None:
+    interval = _FIRST_WAIT
+    while not done.acquire(True, interval):
+        interval = min(interval * 2, _LONGEST_WAIT)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> tuple[bool, str]:

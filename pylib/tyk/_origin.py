@@ -25,7 +25,7 @@ class Origin:
         self.bundle = bundle
         self.hook = hook
         self.space = space
-        self.pieces: dict[tuple[str, int], str] = {}
+        self.pieces: dict[tuple[str, int], str] | None = None  # made by the first piece
 
 
 UNKNOWN = Origin()

@@ -80,6 +80,8 @@ class LogStream(io.TextIOBase):
     def _pieces(self) -> dict[tuple[str, int], str]:
         origin = ORIGIN.get()
         if origin is not UNKNOWN:
+            if origin.pieces is None:
+                origin.pieces = {}
             return origin.pieces
         pieces: dict[tuple[str, int], str] | None = getattr(self._threads, "pieces", None)
         if pieces is None:

@@ -11,18 +11,19 @@ import threading
 import time
 from collections.abc import Sequence
 from contextvars import Context
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import google.protobuf
 from google.protobuf.internal import api_implementation
 
 from coprocess_object_pb2 import Object
 from tyk import _host, _output
-from tyk._bundle import Bundle
+from tyk._bundle import Bundle, as_dict
 from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
+from tyk._hooks import Rest
 from tyk._imports import FINDER
-from tyk._loop import LoopThread, wait_for_threads
+from tyk._loop import Call, LoopThread, wait_for_threads
 from tyk._origin import ORIGIN, Origin
 from tyk.event import Event
 
@@ -32,6 +33,7 @@ __all__ = [
     "HookSignatureError",
     "HookTimeout",
     "NotLoadedError",
+    "cancel",
     "describe",
     "dispatch",
     "dispatch_event",
@@ -41,6 +43,7 @@ __all__ = [
     "stop",
     "unload",
     "versions",
+    "where",
 ]
 
 
@@ -51,6 +54,9 @@ class _Runtime:
         self._bundles: dict[int, Bundle] = {}
         self._numbers = itertools.count(1)
         self._loop = LoopThread()
+        self._awaited: dict[int, Call] = {}  # by ticket
+        # Outside of a gateway nobody gives tickets.
+        self._tickets = cast(_host.Tickets, _host.BOUND.host)
         self._started = threading.Lock()
 
     def start(self) -> None:
@@ -62,7 +68,8 @@ class _Runtime:
     def _after_fork(self) -> None:
         """Cut a forked child off from the gateway, none of which is in it."""
         _host.BOUND.host = _host.ForkedHost()
-        ORIGIN.get().pieces.clear()
+        ORIGIN.get().pieces = None
+        self._awaited.clear()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, _output.LogStream):
                 stream.forget()
@@ -80,7 +87,7 @@ class _Runtime:
             BaseException: whatever the code raised.
         """
         number = next(self._numbers)
-        self._bundles[number] = Bundle(number, name, directory, entry, hooks, events, path, self._loop)
+        self._bundles[number] = Bundle(number, name, directory, entry, hooks, events, path)
         return number
 
     def unload(self, handle: int) -> None:
@@ -89,26 +96,50 @@ class _Runtime:
         if bundle is not None:
             bundle.close()
 
-    def dispatch(self, handle: int, hook: str, request_id: str, payload: bytes) -> bytes:
+    def dispatch(
+        self,
+        handle: int,
+        hook: str,
+        request_id: str,
+        payload: bytes,
+        ticket: int = 0,
+        number: int = 0,
+        described: bytes = b"",
+    ) -> bytes | None:
         """Run ``hook`` on a serialised Object; return it as the hook left it.
+
+        With a ``ticket`` a coroutine is not waited for: None is returned, and
+        its outcome handed in under the ticket when it has ended.
+
+        ``number``, when it is not 0, is what the API's description is known
+        by; the message then has none. ``described`` has it, the first time.
 
         Raises:
             HookResultError: the hook returned something that it cannot return.
             BaseException: whatever the hook raised.
         """
-        bundle = self._bundle(handle)
+        bundle = self._bundles.get(handle) or self._bundle(handle)
         handler = bundle.hook(hook)
         message = Object.FromString(payload)
-        wire_spec = message.spec
-        spec = {key: wire_spec[key] for key in wire_spec}  # twice as fast as dict()
+        spec = bundle.spec(number, described) if number else as_dict(message.spec)
         origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook, bundle.space)
-        Context().run(_call, origin, handler.call, message, spec)
+        context = Context()
+        rest = context.run(_call, origin, handler.call, message, spec)
+        if rest is not None:
+            if ticket:
+                self._await(ticket, context, rest, origin, message.SerializeToString)
+                return None
+            context.run(_wait, self._loop, rest, origin)
         return message.SerializeToString()
 
-    def dispatch_event(self, handle: int, handler_name: str, request_id: str, payload: bytes) -> None:
+    def dispatch_event(
+        self, handle: int, handler_name: str, request_id: str, payload: bytes, ticket: int = 0
+    ) -> bytes | None:
         """Run an event handler on the JSON document of an event.
 
         ``request_id`` is that of the request in which it happened, or empty.
+        ``ticket`` is as for :meth:`dispatch`, and so is None; else the result
+        is empty.
 
         Raises:
             ValueError: ``payload`` is not a JSON object.
@@ -119,7 +150,57 @@ class _Runtime:
         event = Event(payload)
         spec = event.spec if isinstance(event.spec, dict) else {}
         origin = Origin(request_id, str(spec.get("APIID", "")), bundle.name, handler_name, bundle.space)
-        Context().run(_call, origin, handler.call_event, event, spec)
+        context = Context()
+        rest = context.run(_call, origin, handler.call_event, event, spec)
+        if rest is not None:
+            if ticket:
+                self._await(ticket, context, rest, origin, bytes)
+                return None
+            context.run(_wait, self._loop, rest, origin)
+        return b""
+
+    def _await(self, ticket: int, context: Context, rest: Rest, origin: Origin, reply: Callable[[], bytes]) -> None:
+        """Run ``rest`` on the loop; hand in what ``reply`` then returns, or what it raised."""
+
+        def ended(error: BaseException | None) -> None:
+            if origin.pieces:
+                _output.finish(origin)
+            if self._awaited.pop(ticket, None) is None:
+                return  # cancelled, or in a forked child
+            if error is None:
+                try:
+                    payload = reply()
+                except Exception as problem:  # noqa: BLE001 (plugins may leave a message that is none)
+                    error = problem
+                else:
+                    self._tickets.settle(ticket, payload)
+                    return
+            self._tickets.fail(ticket, error)
+
+        call = Call(rest, ended)
+        self._awaited[ticket] = call
+        # From here on the outcome is what is handed in, not what is returned.
+        self._tickets.keep(ticket)
+        try:
+            context.run(self._loop.start, call)
+        except BaseException as error:  # noqa: BLE001
+            self._loop.abandon(call)
+            ended(error)
+
+    def cancel(self, ticket: int) -> None:
+        """Fail an awaited call with HookTimeout and end its coroutine.
+
+        It may take long when something blocks the event loop.
+        """
+        call = self._awaited.pop(ticket, None)
+        if call is not None:
+            self._tickets.fail(ticket, HookTimeout())
+            self._loop.abandon(call)
+
+    def where(self, ticket: int) -> str:
+        """Tell where an awaited call is, as Python prints it."""
+        call = self._awaited.get(ticket)
+        return "" if call is None else call.where()
 
     def stop(self, timeout: float) -> bool:
         """End the event loop and wait for plugin threads, ``timeout`` seconds.
@@ -138,15 +219,26 @@ class _Runtime:
         return bundle
 
 
-def _call(origin: Origin, function: Callable[[Any, Any], None], argument: Any, spec: Any) -> None:
+def _call(origin: Origin, function: Callable[[Any, Any], Rest | None], argument: Any, spec: Any) -> Rest | None:
     """Run in a context of its own, empty as a new thread's is.
 
     So what a call leaves in context variables, decimal's precision for one,
     is gone when it ends.
     """
     ORIGIN.set(origin)
+    rest = None
     try:
-        function(argument, spec)
+        rest = function(argument, spec)
+    finally:
+        if rest is None and origin.pieces:
+            _output.finish(origin)
+    return rest
+
+
+def _wait(loop: LoopThread, rest: Rest, origin: Origin) -> None:
+    """Run the rest of a call and wait for its end."""
+    try:
+        loop.run(rest)
     finally:
         if origin.pieces:
             _output.finish(origin)
@@ -184,4 +276,6 @@ load = _runtime.load
 unload = _runtime.unload
 dispatch = _runtime.dispatch
 dispatch_event = _runtime.dispatch_event
+cancel = _runtime.cancel
+where = _runtime.where
 stop = _runtime.stop

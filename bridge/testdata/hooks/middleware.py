@@ -18,6 +18,11 @@ def AddHeader(request, session, spec):
 
 
 @Hook
+def Nothing(request, session, spec):
+    return request, session
+
+
+@Hook
 def Authenticate(request, session, metadata, spec):
     session.rate = 1000.0
     session.per = 1.0
@@ -130,3 +135,40 @@ threading.Thread(target=_background, daemon=True).start()
 @Event
 def OnEvent(event, spec):
     tyk.log("event " + event.message["Event"] + " of " + spec["APIID"], "info")
+
+
+@Hook
+def ShowSpec(request, session, spec):
+    request.add_header("X-Spec", " ".join(f"{key}={spec[key]}" for key in sorted(spec)))
+    return request, session
+
+
+@Hook
+def ChangeSpec(request, session, spec):
+    request.add_header("X-Before", spec.get("added", "absent"))
+    spec["added"] = "yes"
+    return request, session
+
+
+@Hook
+def Echo(request, session, spec):
+    request.add_header("X-Body", request.object.body)
+    return request, session
+
+
+@Hook
+def EchoLate(request, session, spec):
+    time.sleep(0.05)
+    request.add_header("X-Body", request.object.body)
+    return request, session
+
+
+@Hook
+async def EchoLateAsync(request, session, spec):
+    import asyncio
+
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.05)
+        request.add_header("X-Body", request.object.body)

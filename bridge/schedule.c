@@ -1,0 +1,286 @@
+#include "schedule.h"
+
+#include "interpreter.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+/* A thread hands over what it has after so many calls: who waits for the first
+ * of them should not wait for all. */
+enum { LONGEST_BATCH = 16 };
+
+struct list {
+  struct krait_call *first, *last;
+};
+
+/* Guarded by mutex, which is never held while waiting for the interpreter's
+ * lock. */
+static struct {
+  pthread_mutex_t mutex;
+  struct list queue; /* linked both ways */
+  size_t queued;
+  size_t running, most_running;
+  /* A thread waits for the interpreter's lock to go on with the queue. */
+  bool standby;
+  /* So many threads are about to call krait_serve. */
+  size_t coming;
+  /* Which thread goes on with the queue; it grows with each that takes over. */
+  unsigned long turn;
+  /* Ended calls that the thread whose turn it is has not handed over yet. */
+  struct list ended;
+
+  /* For krait_attend. */
+  pthread_cond_t wake;
+  struct list orphans; /* ended calls that no thread hands over */
+  bool start, stop;
+} s = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static void append(struct list *list, struct krait_call *call) {
+  call->next = NULL;
+  call->previous = list->last;
+  if (list->last == NULL) {
+    list->first = call;
+  } else {
+    list->last->next = call;
+  }
+  list->last = call;
+}
+
+static void take_out(struct list *list, struct krait_call *call) {
+  if (call->previous == NULL) {
+    list->first = call->next;
+  } else {
+    call->previous->next = call->next;
+  }
+  if (call->next == NULL) {
+    list->last = call->previous;
+  } else {
+    call->next->previous = call->previous;
+  }
+}
+
+/* Moves everything from one list to the end of another. */
+static void move_all(struct list *from, struct list *to) {
+  if (from->first == NULL) {
+    return;
+  }
+  if (to->last == NULL) {
+    to->first = from->first;
+  } else {
+    to->last->next = from->first;
+    from->first->previous = to->last;
+  }
+  to->last = from->last;
+  from->first = from->last = NULL;
+}
+
+/* Whether the queue's first call may begin. */
+static bool something_to_do(void) {
+  return s.queue.first != NULL && s.running < s.most_running;
+}
+
+/* Whether there is a call that no thread is on its way to. */
+static bool needs_thread(void) {
+  return something_to_do() && !s.standby && s.coming == 0;
+}
+
+/* Asks krait_attend for a thread, if one is needed. */
+static void ask_for_thread(void) {
+  if (needs_thread()) {
+    s.coming++;
+    s.start = true;
+    pthread_cond_signal(&s.wake);
+  }
+}
+
+void krait_schedule(size_t most_running) {
+  pthread_mutex_lock(&s.mutex);
+  s.most_running = most_running;
+  pthread_mutex_unlock(&s.mutex);
+}
+
+bool krait_submit(struct krait_call *call) {
+  pthread_mutex_lock(&s.mutex);
+  call->state = KRAIT_QUEUED;
+  append(&s.queue, call);
+  s.queued++;
+  bool start = needs_thread();
+  if (start) {
+    s.coming++;
+  }
+  pthread_mutex_unlock(&s.mutex);
+  return start;
+}
+
+static void leave_queue(struct krait_call *call, enum krait_state state) {
+  take_out(&s.queue, call);
+  s.queued--;
+  call->state = state;
+}
+
+bool krait_withdraw(struct krait_call *call) {
+  pthread_mutex_lock(&s.mutex);
+  bool there = call->state == KRAIT_QUEUED;
+  if (there) {
+    leave_queue(call, KRAIT_IDLE);
+  }
+  pthread_mutex_unlock(&s.mutex);
+  return there;
+}
+
+struct krait_call *krait_withdraw_all(void) {
+  pthread_mutex_lock(&s.mutex);
+  struct krait_call *first = s.queue.first;
+  for (struct krait_call *call = first; call != NULL; call = call->next) {
+    call->state = KRAIT_IDLE;
+  }
+  s.queue.first = s.queue.last = NULL;
+  s.queued = 0;
+  pthread_mutex_unlock(&s.mutex);
+  return first;
+}
+
+/* The thread has run call: it has ended, or is awaited from now on. */
+static void leave_thread(struct krait_call *call) {
+  s.running--;
+  if (call->state == KRAIT_KEPT) {
+    call->state = KRAIT_AWAITED;
+    return;
+  }
+  call->state = KRAIT_IDLE;
+  append(&s.ended, call);
+}
+
+/* How many calls this thread runs before it hands them over. The callers of
+ * half of them prepare their next ones while the other half runs. */
+static size_t batch(void) {
+  size_t half = (s.queued + 1) / 2;
+  return half < LONGEST_BATCH ? half : LONGEST_BATCH;
+}
+
+/* Runs calls as long as it is this thread's turn. The mutex is held, and the
+ * interpreter's lock. */
+static void run_batch(void) {
+  unsigned long turn = ++s.turn;
+  size_t most = batch();
+  for (size_t count = 0; something_to_do(); count++) {
+    /* Without a thread on standby, a hook that blocks would keep what has
+     * ended before it. */
+    if (s.turn != turn || (count > 0 && (count >= most || !s.standby))) {
+      break;
+    }
+    struct krait_call *call = s.queue.first;
+    leave_queue(call, KRAIT_RUNNING);
+    s.running++;
+    ask_for_thread();
+    pthread_mutex_unlock(&s.mutex);
+    krait_run(call);
+    pthread_mutex_lock(&s.mutex);
+    leave_thread(call);
+  }
+}
+
+/* Fails the queue's first call: there is no thread state for it. */
+static void fail_first(void) {
+  struct krait_call *call = s.queue.first;
+  if (call != NULL) {
+    leave_queue(call, KRAIT_IDLE);
+    call->error.kind = KRAIT_NO_MEMORY;
+    append(&s.ended, call);
+  }
+}
+
+bool krait_serve(struct krait_call **ended) {
+  *ended = NULL;
+  pthread_mutex_lock(&s.mutex);
+  s.coming--;
+  if (s.standby || !something_to_do()) {
+    pthread_mutex_unlock(&s.mutex);
+    return false;
+  }
+  s.standby = true;
+  pthread_mutex_unlock(&s.mutex);
+  bool attached = krait_attach();
+  pthread_mutex_lock(&s.mutex);
+  s.standby = false;
+  if (s.ended.first != NULL) {
+    /* The thread before this one is in a hook that has given up the lock. */
+    move_all(&s.ended, &s.orphans);
+    pthread_cond_signal(&s.wake);
+  }
+  if (attached) {
+    run_batch();
+  } else {
+    fail_first();
+  }
+  *ended = s.ended.first;
+  s.ended.first = s.ended.last = NULL;
+  s.coming++;
+  pthread_mutex_unlock(&s.mutex);
+  if (attached) {
+    krait_detach();
+  }
+  return true;
+}
+
+bool krait_attend(struct krait_call **ended, bool *start) {
+  pthread_mutex_lock(&s.mutex);
+  while (s.orphans.first == NULL && !s.start && !s.stop) {
+    pthread_cond_wait(&s.wake, &s.mutex);
+  }
+  *ended = s.orphans.first;
+  s.orphans.first = s.orphans.last = NULL;
+  *start = s.start;
+  s.start = false;
+  bool more = *ended != NULL || *start || !s.stop;
+  pthread_mutex_unlock(&s.mutex);
+  return more;
+}
+
+void krait_attend_until(bool on) {
+  pthread_mutex_lock(&s.mutex);
+  s.stop = !on;
+  pthread_cond_broadcast(&s.wake);
+  pthread_mutex_unlock(&s.mutex);
+}
+
+size_t krait_running(void) {
+  pthread_mutex_lock(&s.mutex);
+  size_t running = s.running;
+  pthread_mutex_unlock(&s.mutex);
+  return running;
+}
+
+static enum krait_state state_of(struct krait_call *call) {
+  pthread_mutex_lock(&s.mutex);
+  enum krait_state state = call->state;
+  pthread_mutex_unlock(&s.mutex);
+  return state;
+}
+
+bool krait_is_kept(struct krait_call *call) {
+  enum krait_state state = state_of(call);
+  return state == KRAIT_KEPT || state == KRAIT_SETTLED;
+}
+
+bool krait_is_awaited(struct krait_call *call) {
+  return state_of(call) == KRAIT_AWAITED;
+}
+
+void krait_keep(struct krait_call *call) {
+  pthread_mutex_lock(&s.mutex);
+  call->state = KRAIT_KEPT;
+  pthread_mutex_unlock(&s.mutex);
+}
+
+void krait_settle(struct krait_call *call) {
+  pthread_mutex_lock(&s.mutex);
+  if (call->state == KRAIT_KEPT) {
+    call->state = KRAIT_SETTLED; /* its thread hands it over */
+  } else {
+    call->state = KRAIT_IDLE;
+    append(&s.orphans, call);
+    pthread_cond_signal(&s.wake);
+  }
+  pthread_mutex_unlock(&s.mutex);
+}

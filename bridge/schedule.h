@@ -1,0 +1,62 @@
+/*
+ * schedule.h: which call runs when. Calls wait in one queue. A thread that
+ * holds the interpreter's lock runs them one after the other; while calls wait,
+ * one more thread waits for the lock, and goes on with the queue as soon as a
+ * hook gives the lock up. So calls that do not block cost no switch of threads,
+ * and one that blocks stops nobody.
+ *
+ * The threads are Go's: krait_serve is what a goroutine does as long as there
+ * is something to do. All functions may be called on any thread, without the
+ * interpreter's lock where nothing else is said.
+ */
+#ifndef KRAIT_SCHEDULE_H
+#define KRAIT_SCHEDULE_H
+
+#include "call.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Sets how many calls may be on a thread at once. Before the first call. */
+void krait_schedule(size_t most_running);
+
+/* Puts call into the queue. True: the caller has to start a goroutine that
+ * calls krait_serve. */
+bool krait_submit(struct krait_call *call);
+
+/* Takes call out of the queue; false when it is not there (any more). */
+bool krait_withdraw(struct krait_call *call);
+
+/* Takes all calls out of the queue, linked by next. */
+struct krait_call *krait_withdraw_all(void);
+
+/*
+ * Runs calls for a while. ended: out, the calls that have ended, linked by
+ * next; they are the caller's again. Returns whether to call it once more; when
+ * it returned true it has to be called again, soon.
+ */
+bool krait_serve(struct krait_call **ended);
+
+/*
+ * Waits for what nobody is there to do. ended: out, calls that have ended,
+ * linked by next. start: out, whether to start a goroutine that calls
+ * krait_serve. False once krait_attend_until was called with false.
+ */
+bool krait_attend(struct krait_call **ended, bool *start);
+void krait_attend_until(bool on);
+
+/* How many calls are on a thread. */
+size_t krait_running(void);
+
+/* Whether the outcome of the call that this thread has run comes later. */
+bool krait_is_kept(struct krait_call *call);
+
+/* Needs the interpreter's lock, as the rest does. Marks a call that is running
+ * as one whose outcome comes later. */
+void krait_keep(struct krait_call *call);
+/* Hands over a call that was kept; reply or error are set. */
+void krait_settle(struct krait_call *call);
+/* Whether the call is awaited: no thread runs it. */
+bool krait_is_awaited(struct krait_call *call);
+
+#endif
