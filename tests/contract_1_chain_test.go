@@ -1,6 +1,7 @@
 package tests_test
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -46,6 +48,14 @@ func TestContract1Chain(t *testing.T) {
 	p.site.api("unstripped", p.upstream, object{
 		"proxy": object{"listen_path": "/unstripped/", "target_url": p.upstream, "strip_listen_path": false},
 	})
+	external := everyHook()
+	delete(external, "auth_check")
+	secret := base64.StdEncoding.EncodeToString([]byte("thirty-two bytes of a shared key"))
+	p.api("external", external, object{
+		"use_keyless": false, "external_oauth": object{"enabled": true, "providers": []object{
+			{"jwt": object{"enabled": true, "signing_method": "hmac", "source": secret, "identity_base_field": "sub"}},
+		}},
+	})
 	parts := make(chan string, 1)
 	p.site.api("stream", reportingUpstream(t, parts), nil)
 	p.start()
@@ -60,6 +70,15 @@ func TestContract1Chain(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, c.do(id, nil).status, id)
 			require.Equal(t, everyHookInOrder, c.give(id, request{script: letIn("1", nil)}).Header.Get("X-Order"), id)
 		}
+	})
+	p.row(t, "authentication by external OAuth when it is enabled", func(t *testing.T, c caller) {
+		require.Equal(t, http.StatusBadRequest, c.do("external", nil).status)
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "me", "exp": time.Now().Add(time.Hour).Unix()}).
+			SignedString([]byte("thirty-two bytes of a shared key"))
+		require.NoError(t, err)
+		order := c.give("external", request{headers: []string{"Authorization", "Bearer " + token}}).Header.Get("X-Order")
+		require.Equal(t, "Pre Pre2 PostKeyAuth PostKeyAuth2 Post Post2", order)
+		require.Equal(t, http.StatusUnauthorized, c.send("external", request{headers: []string{"Authorization", "Bearer " + token + "x"}}).status)
 	})
 	p.row(t, "authentication otherwise by a stored key from the auth header", func(t *testing.T, c caller) {
 		require.Equal(t, http.StatusUnauthorized, p.g.get("/keys/").status)

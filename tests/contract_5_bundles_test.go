@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -315,30 +316,71 @@ func testUnsafeBundles(t *testing.T) {
 	}
 }
 
+const versionedHooks = `
+import time
+from tyk.decorators import *
+from gateway import TykGateway as tyk
+
+@Hook
+def Pre(request, session, spec):
+    if request.get_header('X-Slow'):
+        tyk.log('slow begins')
+        time.sleep(1)
+    request.add_header('X-Version', 'VERSION')
+    return request, session
+
+@Hook
+def Post(request, session, spec):
+    request.add_header('X-Version', request.get_header('X-Version') + ' VERSION')
+    return request, session
+`
+
 func testBundleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	build := func(version string) {
-		s.bundle("b.zip", object{"pre": hooks("Pre")}, map[string]string{"middleware.py": "from tyk.decorators import *\n@Hook\ndef Pre(request, session, spec):\n    request.add_header('X-Version', '" + version + "')\n    return request, session\n"})
+		s.bundle("b.zip", object{"pre": hooks("Pre"), "post": hooks("Post")},
+			map[string]string{"middleware.py": strings.ReplaceAll(versionedHooks, "VERSION", version)})
 	}
 	build("1")
 	s.api("b", echo(t), object{"custom_middleware_bundle": "b.zip"})
 	served := func(g *gateway) string { return g.get("/b/").echoed(t).Header.Get("X-Version") }
 	g := s.start()
-	require.Equal(t, "1", served(g))
+	require.Equal(t, "1 1", served(g))
 	hash := md5.Sum([]byte("b.zip"))
 	require.FileExists(t, filepath.Join(s.dir, "middleware", "bundles", hex.EncodeToString(hash[:]), "middleware.py"))
-	require.NoError(t, g.stop())
 
-	build("2")
-	g = s.start()
-	require.Equal(t, "2", served(g))
-	require.NoError(t, g.stop())
-
+	t.Run("a reload takes the changed bundle; a request in flight ends on the code it began with", func(t *testing.T) {
+		began := make(chan reply, 1)
+		go func() {
+			r, err := g.try(http.MethodGet, "/b/", nil, "X-Slow", "yes")
+			assert.NoError(t, err)
+			began <- r
+		}()
+		g.awaitLog("slow begins")
+		build("2")
+		require.Equal(t, http.StatusOK, g.admin(http.MethodGet, "/tyk/reload?block=true", "").status)
+		require.Equal(t, "2 2", served(g))
+		require.Equal(t, "1 1", (<-began).echoed(t).Header.Get("X-Version"))
+	})
+	old := func(t *testing.T, g *gateway) {
+		t.Helper()
+		require.Equal(t, "2 2", served(g))
+		require.Contains(t, statusOf(t, g, "b").Reason, "b.zip", "the status says so")
+	}
 	require.NoError(t, os.WriteFile(filepath.Join(s.served, "b.zip"), []byte("half a zip"), 0o600))
+	t.Run("one that is broken leaves the old one in service", func(t *testing.T) {
+		g.admin(http.MethodGet, "/tyk/reload?block=true", "") // what it answers is tested with reloads
+		old(t, g)
+	})
+	require.NoError(t, g.stop())
 	g = s.start()
-	require.Equal(t, "2", served(g))
-	require.Contains(t, statusOf(t, g, "b").Reason, "b.zip", "the status says that the new one was refused")
+	t.Run("at a start too", func(t *testing.T) { old(t, g) })
+	t.Run("and one whose code does not load", func(t *testing.T) {
+		build("2'\n  this is not Python '")
+		g.admin(http.MethodGet, "/tyk/reload?block=true", "")
+		old(t, g)
+	})
 	require.NoError(t, g.stop())
 }
 
