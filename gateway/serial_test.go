@@ -234,6 +234,22 @@ func TestSerialBundle(t *testing.T) {
 		<-slow
 		http.DefaultClient.CloseIdleConnections()
 	})
+	t.Run("an auth_check that an extractor spares", func(t *testing.T) {
+		up := newUpstream(t)
+		hooks := map[string]hookFunc{"Auth": func(_ context.Context, obj *coprocesspb.Object) error {
+			obj.Metadata = map[string]string{"token": "me"}
+			obj.Session = &coprocesspb.SessionState{IdExtractorDeadline: time.Now().Add(time.Hour).Unix()}
+			return nil
+		}}
+		f := start(t, setup{
+			apis: []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks(custom()))}, hooks: hooks,
+			bundles: serial(`{"driver": "python", "auth_check": {"name": "Auth"}, "id_extractor": ` + fromHeader + `}`),
+		})
+		for range 2 {
+			require.Equal(t, http.StatusOK, f.do(http.MethodPost, "/a/", "the body", "Authorization", "abc").code)
+			require.Equal(t, "the body", up.got().body)
+		}
+	})
 	t.Run("bundles that two APIs name in different order", func(t *testing.T) {
 		up := newUpstream(t)
 		other := map[string]any{"custom_middleware_bundle": "c.zip,b.zip"}
