@@ -129,6 +129,7 @@ build-nocgo: ## Build everything with cgo off
 .PHONY: format
 format: $(GOLANGCI) .venv ## Rewrite Go, C and Python as the linters want it
 	@$(GOLANGCI) fmt
+	@cd examples/identity && $(CURDIR)/$(GOLANGCI) fmt
 	@git ls-files '*.c' '*.h' | xargs -r .venv/bin/clang-format -i
 	@git ls-files '*.py' '*.pyi' | grep -v -E '_pb2\.pyi?$$|(^|/)testdata/' | \
 		xargs -r .venv/bin/ruff format
