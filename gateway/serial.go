@@ -90,14 +90,13 @@ func serialOf(c *chain) serialChain {
 // takeTurns gives x the turn of every serial plugin of c. A request that a hook
 // routed here keeps the turns that both APIs need and gives up the others. It
 // may then hold a later one while it waits for an earlier one, which the limit
-// of that wait resolves.
+// of that wait resolves. The body of x is being buffered.
 func (x *exchange) takeTurns(c *chain) *reply {
 	x.endTurns(c.serial.plugins)
 	if len(c.serial.plugins) == len(x.turns) {
 		return nil
 	}
 	// A client that sends its body slowly must not keep the others waiting.
-	x.bufferBody(c)
 	if _, err := x.body.Load(x.r); err != nil {
 		return x.hookReply(&hookFailure{hook: c.serial.first, err: err})
 	}

@@ -71,15 +71,6 @@ func TestSerialBundle(t *testing.T) {
 		}
 		group.Wait()
 	})
-	t.Run("auth_check of callers whom an ID extractor knows", func(t *testing.T) {
-		bundles := serial(`{"driver": "python", "auth_check": {"name": "Auth"}, "id_extractor": ` + fromHeader + `}`)
-		r := remember(t, fromHeader, nil, setup{bundles: bundles})
-		for range 2 {
-			require.Equal(t, 200, r.do("POST", "/a/", "body", "Authorization", "abc").code)
-			require.Equal(t, "body", r.up.got().body)
-		}
-		require.EqualValues(t, 1, r.runs.Load())
-	})
 	t.Run("without a response hook the upstream is waited for together", func(t *testing.T) {
 		var inside sync.WaitGroup
 		inside.Add(2)
