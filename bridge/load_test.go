@@ -109,6 +109,41 @@ func TestALoadThatNobodyWaitsForLeavesNothing(t *testing.T) {
 	require.Eventually(t, func() bool { return measure(t, p).modules == before.modules }, 10*time.Second, 10*time.Millisecond)
 }
 
+// TestImportsThatHangLeavePlacesForCalls has more imports hang than the gateway
+// has places.
+func TestImportsThatHangLeavePlacesForCalls(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, hookSetting("1"))
+	p, err := python.Load(t.Context(), coprocess.Code{Name: "good.zip", Dir: dir, Entry: "middleware.py"})
+	require.NoError(t, err)
+	defer p.Close()
+	hangs := t.TempDir()
+	gate := filepath.Join(hangs, "gate")
+	write(t, hangs, "import os, time\nwhile not os.path.exists('"+gate+"'):\n    time.sleep(0.01)\n")
+	gone, cancel := context.WithCancel(t.Context())
+	var loads sync.WaitGroup
+	for range maxInFlight + 10 {
+		loads.Go(func() {
+			_, err := python.Load(gone, coprocess.Code{Name: "hangs.zip", Dir: hangs, Entry: "middleware.py"})
+			assert.Error(t, err)
+		})
+	}
+	require.Eventually(t, func() bool { return python.InFlight() >= maxInFlight/2 }, 20*time.Second, time.Millisecond)
+	cancel()
+	loads.Wait()
+	require.Equal(t, maxInFlight/2, python.InFlight(), "abandoned imports keep their places, but only so many")
+	for range 10 {
+		_, err := p.Dispatch(t.Context(), object("H"))
+		require.NoError(t, err)
+	}
+	soon, cancelSoon := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancelSoon()
+	_, err = python.Load(soon, coprocess.Code{Name: "good.zip", Dir: dir, Entry: "middleware.py"})
+	require.ErrorIs(t, err, coprocess.ErrBusy)
+	require.NoError(t, os.WriteFile(gate, nil, 0o600))
+	require.Eventually(t, func() bool { return python.InFlight() == 0 }, 20*time.Second, 10*time.Millisecond)
+}
+
 func TestCallsRaceLoadsAndClose(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, hookSetting("1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextvars import Context
 
@@ -55,7 +56,7 @@ class Bundle:
         try:
             return _hooks.find(self.space.load(), hooks, events)
         except BaseException:
-            self.space.close()
+            self.close()
             raise
         finally:
             finish(origin)
@@ -93,5 +94,28 @@ class Bundle:
         return self._specs[number].copy()
 
     def close(self) -> None:
-        """Drop the modules; calls in flight keep their code."""
-        self._kept = self.space.close()
+        """Drop the modules; calls in flight keep their code.
+
+        Exit handlers come first, on a thread of their own: they may take long.
+        """
+        if not len(self.space.exits):
+            self._kept = self.space.close()
+            return
+        thread = threading.Thread(target=Context().run, args=(self._leave,), name="krait-exit", daemon=False)
+        try:
+            thread.start()
+        except RuntimeError:  # Python is ending
+            Context().run(self._leave)
+
+    def _leave(self) -> None:
+        try:
+            self.run_exits()
+        finally:
+            self._kept = self.space.close()
+
+    def run_exits(self) -> None:
+        """Run what the code has registered with ``atexit``."""
+        origin = Origin(bundle=self.name, space=self.space)
+        ORIGIN.set(origin)
+        self.space.exits.run()
+        finish(origin)

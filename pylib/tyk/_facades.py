@@ -22,7 +22,7 @@ from tyk._names import PREFIX
 if TYPE_CHECKING:
     from tyk._imports import Namespace
 
-FACADE_NAMES = frozenset({"builtins", "gettext", "importlib", "pickle", "pkgutil", "sys"})
+FACADE_NAMES = frozenset({"atexit", "builtins", "gettext", "importlib", "pickle", "pkgutil", "sys"})
 _BUNDLE_MODULE = re.compile(PREFIX + r"\d+\.(.+)", re.DOTALL)
 
 Overrides = dict[str, Any]
@@ -72,6 +72,17 @@ class Facades:
             facade = made if isinstance(made, ModuleType) else _Facade(self, real, made)
             facade = self._made.setdefault(real.__name__, facade)
         return facade
+
+
+def _atexit(space: Namespace, real: ModuleType) -> Overrides:
+    exits = space.exits
+    return {
+        "register": exits.register,
+        "unregister": exits.unregister,
+        "_clear": exits.clear,
+        "_ncallbacks": exits.__len__,
+        "_run_exitfuncs": exits.run,
+    }
 
 
 def _builtins(space: Namespace, real: ModuleType) -> ModuleType:
@@ -201,6 +212,7 @@ def _pickle(space: Namespace, real: ModuleType) -> Overrides:
 
 
 _BUILDERS: dict[str, Callable[[Any, ModuleType], Overrides | ModuleType]] = {
+    "atexit": _atexit,
     "builtins": _builtins,
     "gettext": _gettext,
     "importlib": _importlib,

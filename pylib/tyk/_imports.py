@@ -31,6 +31,7 @@ from types import ModuleType
 from typing import Any
 
 from tyk._aliases import AliasLoader, is_alias, release
+from tyk._exits import Exits
 from tyk._facades import FACADE_NAMES, Facades
 from tyk._loaders import BytecodeLoader, ExtensionLoader, SourceLoader
 from tyk._names import PREFIX, STDLIB_NAMES, is_runtime_name
@@ -91,6 +92,7 @@ class Namespace:
     def __init__(self, number: int, directory: str, entry: str, path: Sequence[str]) -> None:
         self.package = f"{PREFIX}{number}"
         self.directory = directory
+        self.exits = Exits()
         self._facades = Facades(self)
         self.builtins = vars(self._facades.of(builtins))
         self._prefix = self.package + "."

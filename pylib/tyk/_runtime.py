@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import os
@@ -64,6 +65,12 @@ class _Runtime:
         if self._started.acquire(False):
             _output.redirect()
             os.register_at_fork(after_in_child=self._after_fork)
+            atexit.register(self._run_exits)
+
+    def _run_exits(self) -> None:
+        """Run the exit handlers of bundles that nobody unloaded."""
+        for bundle in list(self._bundles.values()):
+            Context().run(bundle.run_exits)
 
     def _after_fork(self) -> None:
         """Cut a forked child off from the gateway, none of which is in it."""
