@@ -10,8 +10,8 @@
 // request's domain wins. Matching is done on the decoded path with repeated
 // slashes counted as one, so that no spelling reaches a different API than the
 // upstream would serve. Paths with "." or ".." segments are redirected to their
-// plain form, or refused with 400 when the segments are percent-encoded. No
-// match, or an inactive API, is 404.
+// plain form, or refused with 400 when the segments are percent-encoded or stand
+// beside a backslash. No match, or an inactive API, is 404.
 //
 // The health endpoint and the status endpoint are found at exactly their paths,
 // before any API.

@@ -168,6 +168,7 @@ type Gateway struct {
 	places *semaphore.Weighted // of fetches
 
 	policies    atomic.Pointer[policy.Set]
+	patterns    patterns // allowed_urls of sessions
 	definitions *apidef.Dir
 
 	source    Source // nil: there is none

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"testing"
@@ -32,6 +33,31 @@ func limited(t *testing.T, change func(*coprocesspb.SessionState), more setup) (
 		more.apis = []apidef.Loaded{definition(t, "a", "/a/", up.URL, withHooks(custom()))}
 	}
 	return start(t, more), up
+}
+
+// To compile a pattern takes much longer than to search with it.
+func TestPatternsOfAllowedURLsAreCompiledOnce(t *testing.T) {
+	f := keySite(t, setup{})
+	right := &coprocesspb.AccessDefinition{}
+	for i := range 200 {
+		right.AllowedUrls = append(right.AllowedUrls, &coprocesspb.AccessSpec{
+			Url: fmt.Sprintf("^/((a{1,7}){1,7}b?){1,7}%d$", i), Methods: []string{"GET"},
+		})
+	}
+	require.NoError(t, session.NewStore(f.store).Put(t.Context(), "k", &coprocesspb.SessionState{
+		OrgId: "org", AccessRights: map[string]*coprocesspb.AccessDefinition{"a": right},
+	}, 0))
+	use := func() time.Duration {
+		began := time.Now()
+		require.Equal(t, 403, f.get("/a/aab200", "Authorization", "k").code)
+		return time.Since(began)
+	}
+	first, later := use(), time.Duration(0)
+	for range 40 {
+		later += use()
+	}
+	require.Less(t, later, 20*first)
+	require.Equal(t, 200, f.get("/a/aab199", "Authorization", "k").code)
 }
 
 func TestSessionRate(t *testing.T) {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -46,7 +45,7 @@ func (x *exchange) allowed(specs []*coprocesspb.AccessSpec) bool {
 		if !slices.Contains(spec.GetMethods(), x.r.Method) {
 			continue
 		}
-		pattern, err := regexp.Compile(spec.GetUrl())
+		pattern, err := x.gateway.patterns.compile(spec.GetUrl())
 		if err != nil {
 			if skipped, ok := x.api.unreadable.allow(); ok {
 				x.log.Warn("allowed_urls of a session has a pattern that cannot be read, it allows nothing",

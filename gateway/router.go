@@ -108,8 +108,9 @@ func normaliseHost(host string) string {
 // hasDotSegment reports whether a decoded path has "." or ".." segments. Such
 // a path must not be proxied: the upstream would resolve it to something that
 // the gateway has not routed or checked.
+// Some upstreams take a backslash for a slash.
 func hasDotSegment(p string) bool {
-	for segment := range strings.SplitSeq(p, "/") {
+	for segment := range strings.FieldsFuncSeq(p, func(c rune) bool { return c == '/' || c == '\\' }) {
 		if segment == "." || segment == ".." {
 			return true
 		}
@@ -118,12 +119,16 @@ func hasDotSegment(p string) bool {
 }
 
 // cleanTarget returns where to redirect a request whose path has dot segments
-// written plainly, and false when they are hidden behind percent encoding.
+// written plainly, and false when they are hidden behind percent encoding or
+// backslashes.
 func cleanTarget(u *url.URL) (string, bool) {
 	if u.RawPath != "" {
 		return "", false
 	}
 	cleaned := path.Clean("/" + u.Path)
+	if hasDotSegment(cleaned) {
+		return "", false
+	}
 	if strings.HasSuffix(u.Path, "/") && cleaned != "/" {
 		cleaned += "/"
 	}

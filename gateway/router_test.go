@@ -78,6 +78,8 @@ func TestPathsWithDotSegments(t *testing.T) {
 		{"a redirect stays on this host", "GET", "//evil.example/../x", 301, "/x"},
 		{"escaped dots are refused", "GET", "/a/%2e%2e/y", 400, ""},
 		{"dots behind an escaped slash are refused", "GET", "/a/x%2F..%2Fy", 400, ""},
+		{"dots behind a backslash are refused", "GET", `/a/x\..\y`, 400, ""},
+		{"dots behind an escaped backslash are refused", "GET", "/a/x/..%5Cy", 400, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -121,7 +121,8 @@ func parseURL(text string) (*url.URL, error) {
 	default:
 		return nil, unusable("request.url: scheme %q is not supported; use http, https or tyk", u.Scheme)
 	}
-	for segment := range strings.SplitSeq(u.Path, "/") {
+	// Some upstreams take a backslash for a slash.
+	for segment := range strings.FieldsFuncSeq(u.Path, func(c rune) bool { return c == '/' || c == '\\' }) {
 		if segment == "." || segment == ".." {
 			// The upstream would resolve them to what nobody has checked;
 			// clients may not send them either.
