@@ -30,6 +30,12 @@
 // Sessions with a rate or a quota are refused with 503 when their requests cannot
 // be counted, and with 403 when their policies cannot be applied.
 //
+// # Reloading
+//
+// What cannot be loaded leaves the version before in service, definition and
+// code together, unless the newest definition asks for other protection than that
+// has. Nothing that goes wrong with a reload ends what is served.
+//
 // # Upstreams
 //
 // The path that is sent is that of proxy.target_url followed by the request's,
@@ -48,7 +54,10 @@
 // # Concurrency
 //
 // All methods of [Gateway] and [Host] are safe for concurrent use. The APIs
-// being served are an immutable snapshot; [Gateway.Load] swaps in a new one and
-// closes the plugins of the old one when its last request has ended. [Gateway]
-// starts goroutines that [Gateway.Close] waits for.
+// being served are an immutable snapshot; [Gateway.Load] swaps in a new one. APIs,
+// plugin code, bundles and connections are counted by their users and freed
+// after the last of them: what two snapshots have in common outlives the first.
+// One [Gateway.Load] runs at a time, and one [Gateway.Reload], which coalesces
+// what is asked for meanwhile. [Gateway] starts goroutines that [Gateway.Close]
+// waits for.
 package gateway

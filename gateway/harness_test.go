@@ -217,7 +217,7 @@ type setup struct {
 // fixture is a running gateway.
 type fixture struct {
 	*gateway.Gateway
-	t      *testing.T
+	t      testing.TB
 	url    string
 	client *http.Client
 	driver *driver
@@ -226,7 +226,7 @@ type fixture struct {
 	logs   *logs
 }
 
-func newGateway(t *testing.T, s setup) *fixture {
+func newGateway(t testing.TB, s setup) *fixture {
 	t.Helper()
 	f := &fixture{
 		t: t, driver: &driver{hooks: s.hooks, onLoad: s.onLoad}, events: &recorder{}, logs: &logs{},
@@ -280,7 +280,7 @@ func newGateway(t *testing.T, s setup) *fixture {
 }
 
 // start serves the gateway with httptest.
-func start(t *testing.T, s setup) *fixture {
+func start(t testing.TB, s setup) *fixture {
 	t.Helper()
 	f := newGateway(t, s)
 	server := httptest.NewServer(f.Handler())
@@ -344,7 +344,7 @@ func (f *fixture) get(path string, header ...string) answer {
 
 // definition is an API definition in the classic form; more overrides members
 // by dotted path.
-func definition(t *testing.T, id, listenPath, target string, more map[string]any) apidef.Loaded {
+func definition(t testing.TB, id, listenPath, target string, more map[string]any) apidef.Loaded {
 	t.Helper()
 	doc := map[string]any{
 		"api_id": id, "name": "API " + id, "org_id": "org", "active": true, "use_keyless": true,

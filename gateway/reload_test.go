@@ -27,12 +27,13 @@ import (
 
 // origin is a gateway.Source and a gateway.Bundles that tests change.
 type origin struct {
-	mu      sync.Mutex
-	apis    []apidef.Loaded
-	err     error
-	reads   int
-	onRead  func()
-	bundles map[string]version
+	mu       sync.Mutex
+	apis     []apidef.Loaded
+	err      error
+	reads    int
+	onRead   func()
+	bundles  map[string]version
+	policies *policy.Set
 }
 
 // version is what a bundle is at the moment.
@@ -57,7 +58,11 @@ func (o *origin) Definitions(context.Context) ([]apidef.Loaded, error) {
 	return apis, err
 }
 
-func (o *origin) Policies(context.Context) (*policy.Set, error) { return nil, nil } //nolint:nilnil // none
+func (o *origin) Policies(context.Context) (*policy.Set, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.policies, o.policies.Unread()
+}
 
 func (o *origin) Fetch(_ context.Context, name string) (*bundle.Bundle, error) {
 	o.mu.Lock()
@@ -93,7 +98,7 @@ type reloading struct {
 	origin *origin
 }
 
-func startReloading(t *testing.T, s setup, v version, apis ...apidef.Loaded) *reloading {
+func startReloading(t testing.TB, s setup, v version, apis ...apidef.Loaded) *reloading {
 	t.Helper()
 	o := &origin{}
 	o.set(v, apis...)
