@@ -23,7 +23,7 @@ import (
 // counts what is left in the end.
 func TestReloadsAtRandomUnderLoad(t *testing.T) {
 	const seed, rounds = 7, 150
-	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // it is to be the same each time
+	random := rand.New(rand.NewPCG(seed, seed))
 	up := newUpstream(t)
 	f := startReloading(t, setup{
 		loadWait: 3 * time.Millisecond,
