@@ -46,7 +46,9 @@ from tyk.decorators import Hook
 from tyk.request import TykCoProcessRequest
 from tyk.session import SessionState
 
-BEARER = re.compile(r"bearer +([a-z0-9._~+/-]+=*) *", re.IGNORECASE)  # RFC 6750, 2.1
+# RFC 6750, 2.1. To the ID extractor each spelling is another caller, with limits of
+# its own: so only the two that clients use, and one space.
+BEARER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/-]+=*)")
 PREFIX = "introspection-1:"  # of keys in the store; change it with the members of Outcome
 LONGEST_TOKEN = 16 * 1024
 LONGEST_ANSWER = 64 * 1024  # bytes
@@ -73,7 +75,7 @@ class Settings:
 
     def key(self, token: str = "") -> str:
         """Return a name for a token of this provider that does not tell it."""
-        text = "\n".join((self.introspection_url, self.client_id, token))
+        text = "\n".join((self.introspection_url, self.client_id, str(self.max_age), token))
         return PREFIX + hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -100,35 +102,24 @@ class Outcome:
     scope: str = ""
 
 
-class Flights:
-    """One caller per key works; the others wait and share what it found."""
+FLYING: dict[str, futures.Future[Outcome]] = {}
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flying: dict[str, futures.Future[Outcome]] = {}
 
-    def join(self, key: str, work: Callable[[], Outcome], patience: float) -> Outcome:
-        """Return what ``work`` returned, here or in another thread."""
-        with self._lock:
-            flight = self._flying.get(key)
-            leads = flight is None
-            if flight is None:
-                flight = self._flying[key] = futures.Future()
+def share(key: str, work: Callable[[], Outcome], patience: float) -> Outcome:
+    """Return what ``work`` returns: one caller per key works, the others wait for it."""
+    own: futures.Future[Outcome] = futures.Future()
+    flight = FLYING.setdefault(key, own)
+    if flight is not own:
         try:
-            if leads:
-                flight.set_result(work())
             return flight.result(patience)
         except (futures.TimeoutError, futures.CancelledError):
             return Outcome(503)
-        finally:
-            with self._lock:
-                if self._flying.get(key) is flight:
-                    del self._flying[key]
-            if leads:
-                flight.cancel()  # wakes the others when work raised
-
-
-FLIGHTS = Flights()
+    try:
+        own.set_result(work())
+        return own.result()
+    finally:
+        del FLYING[key]
+        own.cancel()  # wakes the others when work raised
 
 
 @Hook
@@ -145,7 +136,7 @@ def CheckToken(
 
     token = bearer.group(1)
     key = settings.key(token)
-    outcome = FLIGHTS.join(key, lambda: look_up(settings, token, key), 3 * settings.timeout)
+    outcome = share(key, lambda: look_up(settings, token, key), 3 * settings.timeout)
     wanted = set(settings.scope.split())
     if outcome.status == 503:
         refuse(request, 503, "The token cannot be checked, please retry", {"Retry-After": str(KEEP_FAILED)})
@@ -187,7 +178,9 @@ def look_up(settings: Settings, token: str, key: str) -> Outcome:
         outcome = judge(settings, ask(settings, token))
     except (OSError, http.client.HTTPException, ValueError) as error:
         host = urlsplit(settings.introspection_url).hostname
-        tyk.log(f"introspection at {host} failed: {type(error).__name__}: {error}", "error")
+        # Other errors repeat what came, perhaps the token.
+        text = error if isinstance(error, (OSError, ValueError)) else "no HTTP"
+        tyk.log(f"introspection at {host} failed: {type(error).__name__}: {text}", "error")
         outcome = Outcome(503, until=time.time() + KEEP_FAILED)
         if isinstance(error, OSError):  # it is away, for other tokens too
             name = settings.key()
@@ -256,7 +249,7 @@ def ask(settings: Settings, token: str) -> dict[str, Any]:
         raise ValueError(f"more than {LONGEST_ANSWER} bytes")
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("the answer is not JSON") from None
     if not isinstance(answer, dict):
         raise ValueError("the answer is not a JSON object")
@@ -270,22 +263,21 @@ def limited(connection: socket.socket, seconds: float) -> Iterator[None]:
     Raises:
         TimeoutError: the time is over.
     """
-    overdue = threading.Event()
 
     def hang_up() -> None:
-        overdue.set()
         with contextlib.suppress(OSError):  # it has ended
             socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS's, that would disturb the reader
 
+    end = time.monotonic() + seconds
     guard = threading.Timer(seconds, hang_up)
     guard.daemon = True
     guard.start()
     try:
         yield
     except (OSError, http.client.HTTPException):
-        if not overdue.is_set():
+        if time.monotonic() < end:
             raise
     finally:
         guard.cancel()
-    if overdue.is_set():
+    if time.monotonic() >= end:
         raise TimeoutError(f"no answer within {seconds} s")

@@ -70,7 +70,7 @@ func (x *exchange) authenticateByToken(c *chain) *reply {
 	token := c.auth.credential(x.r)
 	if token == "" {
 		x.log.Info("request carries no token, it is refused")
-		return errorReply(http.StatusBadRequest, msgFieldMissing)
+		return challenge(errorReply(http.StatusBadRequest, msgFieldMissing), "")
 	}
 	grant, err := c.oauth.checker.Check(x.r.Context(), token)
 	if err != nil {
@@ -119,12 +119,17 @@ func challengeText(err error) string {
 	return "The access token is not valid"
 }
 
-// challenge makes answer, a 401, one that RFC 6750 asks for.
+// challenge makes answer one that RFC 6750 section 3 asks for. description says
+// what is wrong with the token, "" that there is none: then nothing else is said.
 func challenge(answer *reply, description string) *reply {
 	if answer.header == nil {
 		answer.header = make(map[string]string, 1)
 	}
-	answer.header[headerChallenge] = `Bearer error="invalid_token", error_description="` + description + `"`
+	text := "Bearer"
+	if description != "" {
+		text += ` error="invalid_token", error_description="` + description + `"`
+	}
+	answer.header[headerChallenge] = text
 	return answer
 }
 

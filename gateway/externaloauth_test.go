@@ -140,7 +140,7 @@ func TestExternalOAuthByJWT(t *testing.T) {
 				return
 			case 400:
 				require.JSONEq(t, `{"error": "Authorization field missing"}`, got.body)
-				require.Empty(t, got.header.Get("WWW-Authenticate"))
+				require.Equal(t, []string{"Bearer"}, got.header.Values("WWW-Authenticate"), "RFC 6750 section 3: no error code")
 			case 401:
 				require.JSONEq(t, `{"error": "access token is not valid"}`, got.body)
 				require.Equal(t, []string{`Bearer error="invalid_token", error_description="` + tc.challenge + `"`}, got.header.Values("WWW-Authenticate"))
@@ -178,6 +178,12 @@ func TestExternalOAuthFindsTheTokenWhereTheDefinitionSays(t *testing.T) {
 	require.Equal(t, 200, f.get("/a/x?access_token="+token).code)
 	require.Equal(t, 200, f.get("/a/x", "Cookie", "tok="+token).code)
 	require.Equal(t, 400, f.get("/a/x", "Authorization", token).code)
+
+	// The upstream's address is logged when it fails; the token is in it.
+	up.Close()
+	require.Equal(t, 500, f.get("/a/x?access_token="+token).code)
+	require.Contains(t, f.logs.String(), "upstream request failed")
+	require.NotContains(t, f.logs.String(), token)
 }
 
 func TestExternalOAuthByIntrospection(t *testing.T) {

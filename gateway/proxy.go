@@ -167,7 +167,9 @@ func (x *exchange) proxyFailure(err error) *reply {
 		}
 		return errorReply(http.StatusBadRequest, msgBodyRead)
 	}
-	x.log.Error("upstream request failed", telemetry.KeyURL, x.upstreamURL.Redacted(), telemetry.KeyError, err.Error())
+	at := *x.upstreamURL
+	at.RawQuery = "" // keys and tokens may be there
+	x.log.Error("upstream request failed", telemetry.KeyURL, at.Redacted(), telemetry.KeyError, err.Error())
 	var network net.Error
 	var lookup *net.DNSError
 	switch {

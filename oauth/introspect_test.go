@@ -101,6 +101,14 @@ func TestIntrospectionAnswers(t *testing.T) {
 		{"active in other letters", `{"Active": true, "sub": "alice"}`, oauth.ErrUnavailable},
 		{"no active", `{"sub": "alice"}`, oauth.ErrUnavailable},
 		{"exp as text", `{"active": true, "sub": "alice", "exp": "4102444800"}`, oauth.ErrUnavailable},
+		{"exp is negative", `{"active": true, "sub": "alice", "exp": -1}`, oauth.ErrExpired},
+		{"exp has a fraction", `{"active": true, "sub": "alice", "exp": ` + itoa(soon) + `.5}`, nil},
+		{"exp that no number holds", `{"active": true, "sub": "alice", "exp": 1e999}`, oauth.ErrUnavailable},
+		{"exp as a truth value", `{"active": true, "sub": "alice", "exp": true}`, oauth.ErrUnavailable},
+		{"sub as a list", `{"active": true, "sub": ["alice"]}`, oauth.ErrNoIdentity},
+		// RFC 7519 section 4: the last one counts.
+		{"active twice, at last false", `{"active": true, "sub": "alice", "active": false}`, oauth.ErrInactive},
+		{"active twice, at last true", `{"active": false, "sub": "mallory", "active": true, "sub": "alice"}`, nil},
 		{"error object", `{"error": "invalid_client"}`, oauth.ErrUnavailable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

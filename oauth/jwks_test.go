@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +47,24 @@ func TestJWKSKeysAreChosenByIdAndAlgorithm(t *testing.T) {
 			t.Run(name, func(t *testing.T) { f.refused(token, oauth.ErrInvalid) })
 		}
 	}
+}
+
+func TestJWKSWithVeryManyKeys(t *testing.T) {
+	keys := []members{}
+	for range 3000 {
+		keys = append(keys, jwk(rand.Text(), ecOne().Public()))
+	}
+	for range 500 {
+		keys = append(keys, jwk("twice", rsaTwo().Public()), jwk("oct", secret))
+	}
+	p := newIDP(t, jwks(append(keys, jwk("one", rsaOne().Public()))...))
+	f := newChecker(t, byJWT("rsa", p.URL), nil)
+	good := members{"sub": "alice"}
+	require.Equal(t, "alice", f.who(sign(jwt.SigningMethodRS256, rsaOne(), good, members{"kid": "one"})))
+	for _, id := range []string{"twice", "", "oct", strings.Repeat("x", 16<<10)} {
+		f.refused(sign(jwt.SigningMethodRS256, rsaTwo(), good, members{"kid": id}), oauth.ErrInvalid)
+	}
+	require.LessOrEqual(t, p.hits.Load(), int64(2))
 }
 
 func TestJWKSWithOneKeyNeedsNoKeyID(t *testing.T) {

@@ -140,6 +140,43 @@ func TestExternalOAuthIntrospection(t *testing.T) {
 	}
 }
 
+// TestExternalOAuthOfSeveralGateways shows that gateways with one Redis need one
+// introspection together, and that a revoked token that one of them refuses does
+// not get in at the other.
+func TestExternalOAuthOfSeveralGateways(t *testing.T) {
+	idp := startIdentityServer(t)
+	options := &redis.Options{Addr: redisserver.Start(t).Addr()}
+	upstream := echo(t)
+	gateways := make([]*gateway, 2)
+	for i := range gateways {
+		s := newSite(t)
+		s.conf["storage"] = object{"type": "redis", "addrs": []string{options.Addr}}
+		s.externalOAuth("api", upstream, idp.introspection(object{"cache": object{"enabled": true, "timeout": 0}}))
+		s.externalOAuth("phantom", upstream, idp.introspection(object{"phantom_token": true, "jwks_url": idp.url + keysPath}))
+		s.externalOAuth("brief", upstream, idp.introspection(object{"cache": object{"enabled": true, "timeout": 1}}))
+		gateways[i] = s.start()
+	}
+	for _, path := range []string{"/api/", "/phantom/"} {
+		token, before := idp.token("app", ""), idp.introspections()
+		got := map[string]bool{}
+		for range 10 {
+			for _, g := range gateways {
+				got[g.get(path, bearer(token)...).echoed(t).Header.Get("Authorization")] = true
+			}
+		}
+		require.Len(t, got, 1, "the same for both")
+		require.Equal(t, before+1, idp.introspections())
+	}
+	token := idp.token("app", "")
+	require.Equal(t, http.StatusOK, gateways[0].get("/brief/", bearer(token)...).status)
+	idp.revoke("app", token)
+	gateways[0].awaitStatus(http.StatusUnauthorized, "/brief/", token)
+	require.Equal(t, http.StatusUnauthorized, gateways[1].get("/brief/", bearer(token)...).status)
+
+	require.Equal(t, http.StatusUnauthorized, gateways[0].get("/api/", bearer("not-a-token")...).status)
+	requireNowhere(t, options, idp.issued...)
+}
+
 func TestExternalOAuthWithoutItsIdentityServer(t *testing.T) {
 	idp := startIdentityServer(t)
 	s := newSite(t)

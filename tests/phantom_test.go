@@ -178,10 +178,15 @@ func TestPhantomTokens(t *testing.T) {
 		})
 		t.Run("the option of introspection: "+accept, func(t *testing.T) {
 			s := newSite(t)
-			s.externalOAuth("api", echo(t), idp.introspection(object{
-				"phantom_token": true, "accept": accept, "jwks_url": idp.url + keysPath,
-			}))
-			testPhantomToken(t, idp, s.start(), member)
+			upstream := echo(t)
+			for id, cache := range map[string]any{"api": nil, "brief": object{"enabled": true, "timeout": 1}} {
+				s.externalOAuth(id, upstream, idp.introspection(object{
+					"phantom_token": true, "accept": accept, "jwks_url": idp.url + keysPath, "cache": cache,
+				}))
+			}
+			g := s.start()
+			testPhantomToken(t, idp, g, member)
+			testRevokedPhantomToken(t, idp, g, "/brief/", "app")
 		})
 	}
 }
@@ -212,5 +217,28 @@ func testPhantomToken(t *testing.T, idp *identityServer, g *gateway, member stri
 
 	g.awaitStatus(http.StatusUnauthorized, "/api/", short)
 	require.Equal(t, 4, introspections(), "after its time a token is asked for once more")
-	require.NotContains(t, g.log.String(), token)
+
+	another := idp.token("app", "")
+	for range manyRequests {
+		require.Equal(t, http.StatusOK, g.get("/api/", bearer(another)...).status)
+	}
+	require.Equal(t, 5, introspections(), "many requests, one after the other")
+	testRevokedPhantomToken(t, idp, g, "/api/", "short") // kept until it expires
+	for _, secret := range []string{token, short, another} {
+		require.NotContains(t, g.log.String(), secret)
+	}
+}
+
+// testRevokedPhantomToken shows that a token of client that was let in at path,
+// and then revoked, stays in until what is kept of it is too old.
+func testRevokedPhantomToken(t *testing.T, idp *identityServer, g *gateway, path, client string) {
+	t.Helper()
+	token := idp.token(client, "")
+	require.Equal(t, http.StatusOK, g.get(path, bearer(token)...).status)
+	before := idp.introspections()
+	idp.revoke(client, token)
+	revoked := time.Now()
+	g.awaitStatus(http.StatusUnauthorized, path, token)
+	require.Less(t, time.Since(revoked), 5*time.Second)
+	require.Equal(t, before+1, idp.introspections())
 }

@@ -190,6 +190,16 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 		for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
 			require.Equal(t, want, g.get("/limited/", bearer(token)...).status)
 		}
+		// Each spelling is another caller to the extractor, with limits of its own.
+		for _, scheme := range []string{"BEARER ", "BeareR ", "Bearer  ", "Bearer   "} {
+			require.Equal(t, http.StatusUnauthorized, g.get("/limited/", "Authorization", scheme+token).status)
+		}
+	})
+	t.Run("what an API keeps for long does not serve one that keeps it briefly", func(t *testing.T) {
+		token := idp.token("app", "")
+		require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
+		idp.revoke("app", token)
+		require.Equal(t, http.StatusUnauthorized, g.get("/brief/", bearer(token)...).status)
 	})
 }
 

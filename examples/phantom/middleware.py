@@ -35,6 +35,7 @@ from tyk.session import SessionState
 
 BEARER = re.compile(r"(?i:bearer) +([\w.~+/-]+=*)", re.ASCII)
 JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
+ACCEPT = "application/jwt"
 LONGEST = 64 * 1024  # characters of a token or an answer
 KEEP_INACTIVE, KEEP_FAILED = 5, 2  # seconds
 
@@ -54,7 +55,9 @@ def PhantomToken(
     if bearer is None:
         return refuse(request, 401, "A bearer token is needed", {"WWW-Authenticate": "Bearer"})
     token = bearer.group(1)
-    key = "phantom:" + hashlib.sha256(f"{settings['introspection_url']}\n{token}".encode()).hexdigest()
+    # The JWT is made for who asks, and of the kind that is asked for.
+    asked = [settings["introspection_url"], settings["client_id"], settings.get("accept", ACCEPT), token]
+    key = "phantom:" + hashlib.sha256("\n".join(asked).encode()).hexdigest()
 
     outcome = recall(key)
     if outcome is None:
@@ -95,8 +98,10 @@ def exchange(settings: dict[str, Any], token: str, key: str, timeout: float) -> 
         outcome: dict[str, Any] = {"status": 200, "jwt": jwt, "until": expires}
         if expires <= time.time():
             outcome = {"status": 401, "until": time.time() + KEEP_INACTIVE}
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        tyk.log(f"introspection failed: {type(error).__name__}: {error}", "error")
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+        # Other errors repeat what came, perhaps the token.
+        text = error if isinstance(error, (OSError, ValueError)) else "no sense"
+        tyk.log(f"introspection failed: {type(error).__name__}: {text}", "error")
         outcome = {"status": 503, "until": time.time() + KEEP_FAILED}
     seconds = math.ceil(outcome["until"] - time.time())
     if seconds > 0:  # for store_data, 0 means for good
@@ -111,7 +116,7 @@ def ask(settings: dict[str, Any], token: str, timeout: float) -> tuple[int, str,
         raise ValueError("introspection_url does not begin with http://host or https://host")
     user = ":".join(quote_plus(settings[name]) for name in ("client_id", "client_secret"))  # RFC 6749, 2.3.1
     headers = {
-        "Accept": settings.get("accept", "application/jwt"),
+        "Accept": settings.get("accept", ACCEPT),
         "Authorization": "Basic " + base64.b64encode(user.encode()).decode(),
         "Content-Type": "application/x-www-form-urlencoded",
     }
@@ -142,11 +147,14 @@ def read(status: int, media_type: str, body: bytes) -> tuple[str, float]:
     if jwt is None or not media_type.endswith("jwt"):
         raise ValueError(f"{media_type} instead of a JWT")
     claims = json.loads(base64.urlsafe_b64decode(jwt.group(1) + "=="))
-    if "token_introspection" in claims:  # RFC 9701 puts the answer one level down
+    nested = isinstance(claims, dict) and "token_introspection" in claims
+    if nested:  # RFC 9701 puts the answer one level down
         claims = claims["token_introspection"]
-        if claims.get("active") is not True:
-            return "", 0
-    expires = claims.get("exp")
+    if not isinstance(claims, dict):
+        raise ValueError("the claims are not a JSON object")
+    if nested and claims.get("active") is not True:
+        return "", 0
+    expires: Any = claims.get("exp")
     if type(expires) not in (int, float) or not 0 <= expires < 2**40:
         raise ValueError("the JWT has no exp, a time in seconds")
     return jwt.group(0), expires

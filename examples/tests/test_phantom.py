@@ -109,8 +109,25 @@ def test_an_inactive_token_is_401(call: Any, provider: Provider, body: bytes, me
         (b'{"active": true}', "application/json", 200),
         (b"a." + 70_000 * b"b" + b".c", "application/jwt", 200),
         (b"", "application/jwt", 302),
+        (b"W10.W10.W10", "application/jwt", 200),
+        (encoded(token_introspection="x"), "application/token-introspection+jwt", 200),
+        (b"a." + base64.urlsafe_b64encode(45_000 * b"[") + b".c", "application/jwt", 200),
+        (60_000 * b"[", "application/json", 200),
     ],
-    ids=["no exp", "exp is text", "HTML", "status 500", "header injection", "no JWT", "too long", "redirect"],
+    ids=[
+        "no exp",
+        "exp is text",
+        "HTML",
+        "status 500",
+        "header injection",
+        "no JWT",
+        "too long",
+        "redirect",
+        "a list",
+        "nested text",
+        "too deep",
+        "too deep, JSON",
+    ],
 )
 def test_an_answer_without_sense_is_503(
     call: Any, provider: Provider, log: list[str], body: bytes, media_type: str, status: int
@@ -156,6 +173,12 @@ def test_many_first_calls_with_one_token_cost_one_introspection(call: Any, provi
     with ThreadPoolExecutor(callers) as pool:
         assert [*pool.map(one, range(callers))] == callers * [0]
     assert provider.calls == 1
+
+
+def test_a_jwt_that_was_made_for_another_client_or_kind_is_not_used(call: Any, provider: Provider) -> None:
+    answers(provider, encoded(exp=time.time() + 60))
+    names = {call(**other).metadata["token"] for other in ({}, {"client_id": "other"}, {"accept": "application/x+jwt"})}
+    assert len(names) == provider.calls == 3
 
 
 def test_keys_in_the_store_do_not_tell_the_token(call: Any, provider: Provider) -> None:
