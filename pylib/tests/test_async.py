@@ -522,6 +522,77 @@ def test_a_call_with_a_ticket_can_be_cancelled_once(load, host, tickets):
     assert tickets.ended.empty()
 
 
+def test_a_ticket_that_is_used_again_is_the_new_calls_alone(load, host, tickets):
+    bundle = load(
+        HEADER
+        + """
+@Hook
+async def Stubborn(request, session, spec):
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.05)
+    request.add_header("A", "of the call before")
+    tyk.log("late")
+@Hook
+async def Slow(request, session, spec):
+    await asyncio.sleep(0.2)
+    request.add_header("A", "1")
+"""
+    )
+    assert _runtime.dispatch(bundle.handle, "Stubborn", "r", b"", 7) is None
+    while "in Stubborn" not in _runtime.where(7):
+        time.sleep(0.001)
+    _runtime.cancel(7)
+    assert tickets.ended.get(timeout=20) == (7, "HookTimeout")
+    assert _runtime.dispatch(bundle.handle, "Slow", "r", b"", 7) is None
+    _, reply = tickets.ended.get(timeout=20)
+    assert ("info", "late") in host.messages
+    assert Object.FromString(reply).request.set_headers["A"] == "1"
+    assert tickets.ended.empty()
+
+
+def test_a_call_that_is_interrupted_while_it_wakes_the_loop_holds_up_nobody(load, host, loop_thread, monkeypatch):
+    bundle = load(HEADER + GOOD)
+    bundle.call("Good")
+
+    def interrupted(*_):
+        raise HookTimeout
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_thread._running.loop, "call_soon_threadsafe", interrupted)
+        with pytest.raises(HookTimeout):
+            bundle.call("Good")
+    assert timed_out(bundle, "Good", 20).request.set_headers["A"] == "1"
+
+
+def test_a_task_factory_that_fails_fails_the_calls_that_it_is_for(load, host, loop_thread, tickets):
+    bundle = load(
+        HEADER
+        + GOOD
+        + """
+def fail_once(loop, coroutine, **kwargs):
+    loop.set_task_factory(None)
+    coroutine.close()
+    raise LookupError("no task")
+@Hook
+async def SetFactory(request, session, spec):
+    import time
+    asyncio.get_running_loop().set_task_factory(fail_once)
+    tyk.log("set")
+    time.sleep(0.2)  # those that come meanwhile begin together
+"""
+    )
+    assert _runtime.dispatch(bundle.handle, "SetFactory", "r", b"", 1) is None
+    while ("info", "set") not in host.messages:
+        time.sleep(0.001)
+    for ticket in (2, 3):
+        assert _runtime.dispatch(bundle.handle, "Good", "r", b"", ticket) is None
+    outcomes = dict(tickets.ended.get(timeout=20) for _ in range(3))
+    assert outcomes[2] == "LookupError"
+    assert Object.FromString(outcomes[3]).request.set_headers["A"] == "1"
+
+
 def test_calls_with_tickets_end_with_the_loop(load, host, loop_thread, tickets):
     bundle = load(WITH_TICKET)
     assert _runtime.dispatch(bundle.handle, "Endless", "r", b"", 7) is None

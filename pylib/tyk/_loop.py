@@ -39,7 +39,7 @@ class Call:
     None. It may be called once more when the loop ends.
     """
 
-    __slots__ = ("_ended", "_rest", "cancelled", "running", "task")
+    __slots__ = ("_ended", "_rest", "_unclaimed", "cancelled", "running", "task")
 
     def __init__(self, rest: Rest, ended: Callable[[BaseException | None], None]) -> None:
         self._rest: Rest | None = rest
@@ -48,6 +48,11 @@ class Call:
         self.task: asyncio.Task[None] | None = None
         self.cancelled = allocate_lock()
         self.cancelled.acquire()
+        self._unclaimed = allocate_lock()
+
+    def claim(self) -> bool:
+        """Say once that the outcome is the caller's to hand over."""
+        return self._unclaimed.acquire(False)
 
     def begin(self) -> None:
         """Run in the loop's thread."""
@@ -70,9 +75,12 @@ class Call:
 
     def end(self, outcome: BaseException | None) -> None:
         """Hand the outcome over."""
-        if self.running is not None:
-            self.running.calls.discard(self)
-        self._ended(outcome)
+        try:
+            self._ended(outcome)
+        finally:
+            # Until here its task is that of a call and not interrupted for others.
+            if self.running is not None:
+                self.running.calls.discard(self)
 
     def where(self) -> str:
         """Tell where the coroutine is, as Python prints it."""
@@ -125,16 +133,24 @@ class _Running:
         call.running = self
         self.calls.add(call)
         self._inbox.append((call, contextvars.copy_context()))
-        if not self._woken:
-            self._woken = True
-            self.loop.call_soon_threadsafe(self._begin_all)
+        try:
+            if not self._woken:
+                self._woken = True
+                self.loop.call_soon_threadsafe(self._begin_all)
+        except BaseException:
+            self._woken = False  # HookTimeout, for one: the next call has to wake the loop up
+            raise
 
     def _begin_all(self) -> None:
         self._woken = False  # before the inbox is read: who comes now wakes the loop up
         while self._inbox:
             call, context = self._inbox.popleft()
-            # The task copies the context that it is created in.
-            context.run(call.begin)
+            try:
+                # The task copies the context that it is created in.
+                context.run(call.begin)
+            except Exception as error:  # noqa: BLE001 (a plugin may have set a task factory)
+                call.end(error)
+                call.close()
 
     def drop(self) -> None:
         """End the calls that are left when the loop has ended."""

@@ -172,8 +172,10 @@ class _Runtime:
         def ended(error: BaseException | None) -> None:
             if origin.pieces:
                 _output.finish(origin)
+            if not call.claim():
+                return  # cancelled: the ticket may be another call's by now
             if self._awaited.pop(ticket, None) is None:
-                return  # cancelled, or in a forked child
+                return  # in a forked child
             if error is None:
                 try:
                     payload = reply()
@@ -199,8 +201,9 @@ class _Runtime:
 
         It may take long when something blocks the event loop.
         """
-        call = self._awaited.pop(ticket, None)
-        if call is not None:
+        call = self._awaited.get(ticket)
+        if call is not None and call.claim():
+            del self._awaited[ticket]
             self._tickets.fail(ticket, HookTimeout())
             self._loop.abandon(call)
 
