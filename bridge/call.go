@@ -98,23 +98,24 @@ func (k *call) hand() {
 // still runs then. It fails when k has ended in this moment.
 func (k *call) abandon(deadline time.Time) bool {
 	k.references.Add(1)
+	p := k.visit.plugin // from here on the visit belongs to hand
 	if !k.settled.CompareAndSwap(false, true) {
 		k.references.Add(-1)
 		<-k.done
 		return false
 	}
-	go k.interruptAt(deadline)
+	go k.interruptAt(deadline, p)
 	return true
 }
 
-// interruptAt raises HookTimeout in plugin code from deadline on, until that
-// ends.
-func (k *call) interruptAt(deadline time.Time) {
+// interruptAt raises HookTimeout in plugin code, that of p if it is a plugin's,
+// from deadline on, until that ends.
+func (k *call) interruptAt(deadline time.Time, p *plugin) {
 	defer k.release()
 	if !k.running(time.Until(deadline)) {
 		return
 	}
-	if p := k.visit.plugin; p != nil {
+	if p != nil {
 		p.overdue.Add(1)
 		defer p.overdue.Add(-1)
 	}

@@ -1,12 +1,14 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +36,7 @@ var lifeCases = map[string]func() error{
 	"a daemon thread in a host call at the end":   daemonThreadInHostCall,
 	"a forked child does not become a gateway":    forkedChild,
 	"a sub-interpreter beside host calls":         subInterpreter,
+	"a thread on standby at the end":              standbyAtTheEnd,
 }
 
 func TestLife(t *testing.T) {
@@ -335,6 +338,44 @@ def H(request, session, spec):
 		return fmt.Errorf("%w: stored %q", errWrong, value)
 	}
 	return stop(r, 10*time.Second)
+}
+
+// standbyAtTheEnd stops while a thread waits for the interpreter's lock on behalf
+// of a call that has been given up. Plugin threads that compete for the lock make
+// that wait long.
+func standbyAtTheEnd() error {
+	r, p, err := startWith(newRecorder(), `
+import threading
+from tyk.decorators import *
+
+def spin():
+    while True:
+        pass
+
+for _ in range(8):
+    threading.Thread(target=spin, daemon=True).start()
+
+@Hook
+def H(request, session, spec):
+    return request, session
+`)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if _, err := p.Dispatch(ctx, object("H")); err == nil {
+		return fmt.Errorf("%w: a call got the lock at once", errWrong)
+	}
+	if err := stop(r, 20*time.Second); err != nil {
+		return err
+	}
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	if bytes.Contains(stacks, []byte("krait_serve")) {
+		return fmt.Errorf("%w: a goroutine is left in an interpreter that has ended:\n%s", errWrong, stacks)
+	}
+	return nil
 }
 
 func startWithoutProtobuf() error {

@@ -46,7 +46,8 @@ type Runtime struct {
 	// loads bounds the imports of plugin code among them.
 	loads    *semaphore.Weighted
 	calls    callTable
-	invoked  atomic.Int64  // calls that are no part of requests
+	invoked  atomic.Int64 // calls that are no part of requests
+	serving  sync.WaitGroup
 	attended chan struct{} // closed when attend has ended
 
 	stopOnce sync.Once
@@ -245,6 +246,14 @@ func (r *Runtime) shutDown(ctx context.Context) error {
 	}
 	C.krait_attend_until(false)
 	<-r.attended
+	// A thread may still wait for the interpreter's lock to run a call that
+	// has been taken back; taking the lock of one that ends would end it.
+	select {
+	case <-r.served():
+	case <-ctx.Done():
+		r.stop <- -1
+		return fmt.Errorf("%w: it does not give up the interpreter's lock: %w", ErrDrain, ctx.Err())
+	}
 	timeout := stopThreadsTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(0, min(timeout, time.Until(deadline)))

@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,7 +40,7 @@ func (r *Runtime) attend() {
 			return
 		}
 		if start {
-			go r.serve()
+			r.serving.Go(r.serve)
 		}
 		r.handAll(ended)
 	}
@@ -51,10 +52,21 @@ func (r *Runtime) handAll(first *C.struct_krait_call) {
 	}
 }
 
+// served returns a channel that closes when no goroutine serves any more. No
+// call is left, and attend has ended.
+func (r *Runtime) served() <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.serving.Wait()
+	}()
+	return ended
+}
+
 // submit makes k run as soon as it can.
 func (k *call) submit() {
 	if C.krait_submit(k.c) {
-		go k.runtime.serve()
+		k.runtime.serving.Go(k.runtime.serve)
 	}
 }
 
@@ -77,11 +89,14 @@ func (k *call) await(ctx context.Context, began time.Time, limit time.Duration) 
 		return nil
 	case <-ctx.Done():
 		if k.withdraw() {
-			return k.fail(ctx.Err())
+			if err := ctx.Err(); !errors.Is(err, context.DeadlineExceeded) {
+				return k.fail(err)
+			}
+			return k.fail(errWaited()) // the timer is late
 		}
 	case <-k.timer.C:
 		if k.withdraw() {
-			return k.fail(fmt.Errorf("%w: %d calls run and others wait (coprocess_options.max_in_flight)", coprocess.ErrBusy, C.krait_running()))
+			return k.fail(errWaited())
 		}
 		k.timer.Reset(time.Until(began.Add(limit)))
 		select {
@@ -95,4 +110,8 @@ func (k *call) await(ctx context.Context, began time.Time, limit time.Duration) 
 		return nil // it has ended in this moment
 	}
 	return endedLate(ctx, began)
+}
+
+func errWaited() error {
+	return fmt.Errorf("%w: %d calls run and others wait (coprocess_options.max_in_flight)", coprocess.ErrBusy, C.krait_running())
 }

@@ -2,8 +2,10 @@ package bridge_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -160,7 +162,8 @@ func TestCallsBeyondWhatMayWaitAreBusy(t *testing.T) {
 }
 
 // A call that timed out keeps its buffers as long as Python uses them. Were they
-// used for the next calls, those would see its bytes.
+// used for the next calls, those would see its bytes. A coroutine goes on after
+// its call has ended; what it leaves is for nobody.
 func TestBuffersOfOverdueCallsAreNotUsedAgain(t *testing.T) {
 	slow := load(t, func(c *coprocess.Code) { c.Timeout = 30 * time.Millisecond })
 	p := load(t)
@@ -174,16 +177,45 @@ func TestBuffersOfOverdueCallsAreNotUsedAgain(t *testing.T) {
 					}
 					continue
 				}
-				body := fmt.Sprintf("in time %d/%d", i, j)
-				got, err := p.Dispatch(t.Context(), echo("Echo", body))
-				if assert.NoError(t, err) {
-					assert.Equal(t, body, string(got.Request.RawBody))
-					assert.Equal(t, body, got.Request.SetHeaders["X-Body"])
+				for _, hook := range []string{"Echo", "EchoAsync"} {
+					body := fmt.Sprintf("in time %s %d/%d", hook, i, j)
+					got, err := p.Dispatch(t.Context(), echo(hook, body))
+					if assert.NoError(t, err) {
+						assert.Equal(t, body, string(got.Request.RawBody))
+						assert.Equal(t, body, got.Request.SetHeaders["X-Body"])
+					}
 				}
 			}
 		})
 	}
 	group.Wait()
+}
+
+// Hooks that end in the moment in which they are interrupted, and others that
+// follow them on their thread.
+func TestAnInterruptHitsNobodyElse(t *testing.T) {
+	brief := load(t, func(c *coprocess.Code) { c.Timeout = 4 * time.Millisecond })
+	p := load(t, func(c *coprocess.Code) { c.Timeout = 20 * time.Second })
+	spin := func(d time.Duration) *coprocesspb.Object { return sleeper("SpinFor", d) }
+	var overdue atomic.Int64
+	var group sync.WaitGroup
+	for i := range 6 {
+		group.Go(func() {
+			for range 150 {
+				if i >= 2 {
+					_, err := p.Dispatch(t.Context(), spin(500*time.Microsecond))
+					assert.NoError(t, err)
+					continue
+				}
+				if _, err := brief.Dispatch(t.Context(), spin(3500*time.Microsecond+rand.N(2*time.Millisecond))); err != nil {
+					overdue.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	t.Logf("%d calls were overdue", overdue.Load())
+	require.Positive(t, overdue.Load())
 }
 
 // Results share one block of memory, which belongs to them alone: neither later
@@ -213,7 +245,7 @@ func TestACallThatWaitsCanBeGivenUp(t *testing.T) {
 	var group sync.WaitGroup
 	ctx, end := context.WithCancel(t.Context())
 	for range maxInFlight {
-		group.Go(func() { _, _ = p.Dispatch(ctx, sleeper("Sleep", 300*time.Millisecond)) })
+		group.Go(func() { _, _ = p.Dispatch(ctx, sleeper("Sleep", 2*time.Second)) })
 	}
 	require.Eventually(t, func() bool { return python.InFlight() == maxInFlight }, 10*time.Second, time.Millisecond)
 	waiting, giveUp := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -222,6 +254,14 @@ func TestACallThatWaitsCanBeGivenUp(t *testing.T) {
 	_, err := p.Dispatch(waiting, object("AddHeader"))
 	require.ErrorIs(t, err, coprocess.ErrBusy, "half of its time has gone by in the queue")
 	require.Less(t, time.Since(begin), 250*time.Millisecond)
+	for range 200 {
+		brief, done := context.WithTimeout(t.Context(), 50*time.Microsecond)
+		_, err := p.Dispatch(brief, object("AddHeader"))
+		done()
+		if !errors.Is(err, coprocess.ErrTimeout) { // its time was over before it came
+			require.ErrorIs(t, err, coprocess.ErrBusy, "however late the timer is")
+		}
+	}
 	gone, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(5*time.Millisecond, cancel)
 	_, err = p.Dispatch(gone, object("AddHeader"))

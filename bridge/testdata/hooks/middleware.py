@@ -59,6 +59,14 @@ def Spin(request, session, spec):
 
 
 @Hook
+def SpinFor(request, session, spec):
+    end = time.perf_counter() + float(request.object.params["seconds"])
+    while time.perf_counter() < end:
+        pass
+    return request, session
+
+
+@Hook
 def Raise(request, session, spec):
     try:
         {}["missing"]
@@ -154,6 +162,14 @@ def ChangeSpec(request, session, spec):
 def Echo(request, session, spec):
     request.add_header("X-Body", request.object.body)
     return request, session
+
+
+@Hook
+async def EchoAsync(request, session, spec):
+    import asyncio
+
+    await asyncio.sleep(0.01)
+    request.add_header("X-Body", request.object.body)
 
 
 @Hook
