@@ -187,6 +187,31 @@ func TestRoutedRequestCountsOnce(t *testing.T) {
 	require.Equal(t, "4", got.header.Get("X-RateLimit-Remaining"))
 }
 
+// Each protected API that hooks route a request to authenticates it anew and
+// holds it to the limits of the session that it finds.
+func TestRoutedRequestAuthenticatesAtEachAPI(t *testing.T) {
+	up := newUpstream(t)
+	f, _ := limited(t, func(*coprocesspb.SessionState) {}, setup{
+		hooks: map[string]hookFunc{"Post1": func(_ context.Context, obj *coprocesspb.Object) error {
+			if obj.GetSpec()["APIID"] == "a" {
+				obj.Request.Url = "tyk://b/x"
+			}
+			return nil
+		}},
+		apis: []apidef.Loaded{
+			definition(t, "a", "/a/", up.URL, withHooks(custom())), definition(t, "b", "/b/", up.URL, keyed()),
+		},
+	})
+	require.Equal(t, 401, f.get("/a/x").code, "what a accepts is no key of b")
+	require.Equal(t, 403, f.get("/a/x", "Authorization", "tok").code, "nor is a's session")
+	require.NoError(t, session.NewStore(f.store).Put(t.Context(), "k", &coprocesspb.SessionState{OrgId: "org", Rate: 2, Per: 3600}, 0))
+	for range 2 {
+		require.Equal(t, 200, f.get("/a/x", "Authorization", "k").code)
+	}
+	require.Equal(t, 429, f.get("/a/x", "Authorization", "k").code)
+	require.Equal(t, 2, up.count())
+}
+
 func TestSessionAccessRights(t *testing.T) {
 	const api, resource = "Access to this API has been disallowed", "Access to this resource has been disallowed"
 	urls := func(url string, methods ...string) *coprocesspb.AccessDefinition {

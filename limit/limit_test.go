@@ -63,6 +63,7 @@ func TestKeyHoldsNoToken(t *testing.T) {
 		require.NotContains(t, other, "secret")
 		require.NotEqual(t, key, other)
 	}
+	require.NotEqual(t, limit.Key("a", "bc", ""), limit.Key("ab", "c", ""), "organisations do not share counters")
 }
 
 // counters starts each driver: what it returns yields counters that share their
@@ -166,6 +167,14 @@ func TestCounter(t *testing.T) {
 			take(t, c, "changed", l)
 			require.Equal(t, limit.QuotaExceeded, take(t, c, "changed", limit.Limits{Quota: 1, Renewal: time.Hour}).Verdict)
 			require.EqualValues(t, 7, take(t, c, "changed", limit.Limits{Quota: 10, Renewal: time.Hour}).Remaining)
+		})
+		t.Run("quota: a shorter renewal counts at once, a longer one with the next period", func(t *testing.T) {
+			began := take(t, c, "renewal", limit.Limits{Quota: 9, Renewal: time.Hour}).Renews
+			longer := take(t, c, "renewal", limit.Limits{Quota: 9, Renewal: 2 * time.Hour})
+			require.WithinDuration(t, began, longer.Renews, time.Second)
+			shorter := take(t, c, "renewal", limit.Limits{Quota: 9, Renewal: time.Minute})
+			require.WithinDuration(t, time.Now().Add(time.Minute), shorter.Renews, 20*time.Second)
+			require.EqualValues(t, 6, shorter.Remaining)
 		})
 		t.Run("the rate comes first and spares the quota", func(t *testing.T) {
 			l := limit.Limits{Rate: 1, Per: time.Hour, Quota: 5, Renewal: time.Hour}
