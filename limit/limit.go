@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"time"
 )
 
@@ -47,10 +48,14 @@ type Limits struct {
 // or less, and a quota of 0 or less (-1 by convention), limit nothing. A rate
 // below one request is one request in a longer time; other fractions are cut. A
 // rate above 100000 is held in shares of 100000 requests, each in its share of
-// per, so that what is remembered stays bounded. A renewal of 0 or less never
-// renews. per and renewal are in seconds.
+// per, so that what is remembered stays bounded. A rate or per that is no number
+// lets as little through as there is. A renewal of 0 or less never renews. per
+// and renewal are in seconds.
 func New(rate, per float64, quota, renewal int64) Limits {
 	var l Limits
+	if math.IsNaN(rate) || math.IsNaN(per) || math.IsInf(rate, 1) && math.IsInf(per, 1) {
+		rate, per = 1, maxWindow.Seconds()
+	}
 	if rate > 0 && per > 0 {
 		if rate < 1 {
 			per, rate = per/rate, 1

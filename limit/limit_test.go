@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestNew(t *testing.T) {
+	tightest := limit.Limits{Rate: 1, Per: 100 * 365 * 24 * time.Hour}
 	for name, tc := range map[string]struct {
 		rate, per      float64
 		quota, renewal int64
@@ -47,6 +48,10 @@ func TestNew(t *testing.T) {
 		"huge renewal is a hundred years":     {0, 0, 1, math.MaxInt64, limit.Limits{Quota: 1, Renewal: 100 * 365 * 24 * time.Hour}},
 		"tiny per is one microsecond":         {1, 1e-30, 0, 0, limit.Limits{Rate: 1, Per: time.Microsecond}},
 		"tiny rate is one in a hundred years": {1e-300, 1, 0, 0, limit.Limits{Rate: 1, Per: 100 * 365 * 24 * time.Hour}},
+		"rate that is no number is tight":     {math.NaN(), 1, 0, 0, tightest},
+		"per that is no number is tight":      {5, math.NaN(), 0, 0, tightest},
+		"endless rate and per are tight":      {math.Inf(1), math.Inf(1), 0, 0, tightest},
+		"endless rate is bounded":             {math.Inf(1), 1, 0, 0, limit.Limits{Rate: 100_000, Per: time.Microsecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := limit.New(tc.rate, tc.per, tc.quota, tc.renewal)
