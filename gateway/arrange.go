@@ -15,8 +15,8 @@ const eventGrace = 30 * time.Second
 
 // Ranks of what serves for a definition: who comes first keeps a listen path.
 const (
-	rankNewest = iota // usable, or about to be
-	rankBefore        // what served before, in place of the newest
+	rankNewest = iota // usable, or about to be; or before where the newest wants to be
+	rankBefore        // what served before, where the newest does not want to be any more
 	rankRefused
 	ranks
 )
@@ -69,8 +69,10 @@ func (g *Gateway) arrange() {
 	}
 	for r := range ranks {
 		for i := range chosen {
-			if rank[i] == r {
-				next.enter(&chosen[i])
+			if rank[i] == r && !next.enter(&chosen[i]) && r == rankBefore {
+				// Its newest version may ask for another path, which must not
+				// go to whatever listens above it.
+				chosen[i], rank[i] = p.slots[i].outdone(chosen[i].reason), rankRefused
 			}
 		}
 	}
@@ -114,10 +116,10 @@ func (s *slot) choose() (served, int) {
 	case s.old != nil && (a.active || s.loaded.Partial == nil && s.loaded.API == nil):
 		why := s.obstacle()
 		if why == "" && state.status == APILoading {
-			return served{s.old, APIActive, "the version before is in service until the newest has loaded"}, rankBefore
+			return served{s.old, APIActive, "the version before is in service until the newest has loaded"}, s.rankOfOld()
 		}
 		if why == "" {
-			return served{s.old, APIActive, "the version before is in service, because the newest cannot be: " + reason}, rankBefore
+			return served{s.old, APIActive, "the version before is in service, because the newest cannot be: " + reason}, s.rankOfOld()
 		}
 		reason += "; the version before is not served instead, because " + why
 	}
@@ -125,6 +127,24 @@ func (s *slot) choose() (served, int) {
 		return served{a, APILoading, reason}, rankNewest
 	}
 	return served{a, APIRefused, reason}, rankRefused
+}
+
+// rankOfOld is the rank of what served before, when it stays. It keeps its listen
+// path for as long as nothing that can be read asks for another one: a fault in
+// a file must not open its path to a second API that asks for the same.
+func (s *slot) rankOfOld() int {
+	a := s.fresh.Load()
+	if a.listenPath == "" || a.listenPath == s.old.listenPath && a.domain == s.old.domain {
+		return rankNewest
+	}
+	return rankBefore
+}
+
+// outdone is what serves for the definition of s when what served before has
+// lost its listen path for reason.
+func (s *slot) outdone(reason string) served {
+	a := s.fresh.Load()
+	return served{a, APIRefused, a.state.Load().reason + "; the version before is not served instead, because " + reason}
 }
 
 // obstacle says why what served before must not stay in the place of what the
@@ -160,22 +180,23 @@ func pluginsOf(def *apidef.API) int {
 }
 
 // enter adds the route of one. Without a listen path there is none; where it is
-// taken, one is refused.
-func (s *snapshot) enter(one *served) {
+// taken, one is refused and the result is false.
+func (s *snapshot) enter(one *served) bool {
 	a := one.api
 	if !a.active || a.listenPath == "" {
-		return
+		return true
 	}
 	if other := s.router.add(a); other != nil {
 		if one.status != APIRefused {
 			*one = served{a, APIRefused, fmt.Sprintf(
 				"listen_path %q is also the listen path of API %q; give each API its own listen_path or domain", a.listenPath, other.id)}
 		}
-		return
+		return false
 	}
 	if _, taken := s.byID[a.id]; !taken && a.def != nil {
 		s.byID[a.id] = a
 	}
+	return true
 }
 
 // handlers returns what handles the events of the APIs in s.

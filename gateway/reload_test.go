@@ -368,6 +368,36 @@ func TestListenPathOfAVersionThatStayedGoesToANewAPI(t *testing.T) {
 	require.Equal(t, "v2", f.get("/other/").body)
 }
 
+func TestAPathThatALateVersionAsksForGoesToNobodyElse(t *testing.T) {
+	up := newUpstream(t)
+	root := definition(t, "root", "/", up.URL, nil)
+	f := startReloading(t, setup{onLoad: refuseBroken}, version{name: "v1"},
+		definition(t, "a", "/a/", up.URL, withHooks()), definition(t, "b", "/b/", up.URL, nil), root)
+	f.reload(version{name: "broken"}, definition(t, "a", "/b/", up.URL, withHooks()), definition(t, "b", "/a/", up.URL, nil), root)
+	require.Equal(t, "ok", f.get("/a/").body, "b moved there")
+	require.Equal(t, 503, f.get("/b/").code, "a asks for it and cannot have it, which is no reason to take root")
+	require.Contains(t, f.APIs()[0].Reason, "SyntaxError")
+	require.Equal(t, "/b/", f.APIs()[0].ListenPath)
+	f.reload(version{name: "v2"}, definition(t, "a", "/b/", up.URL, withHooks()), definition(t, "b", "/a/", up.URL, nil), root)
+	require.Equal(t, "v2", f.get("/b/").body)
+}
+
+func TestAFaultDoesNotOpenAListenPathToASecondAPI(t *testing.T) {
+	up := newUpstream(t)
+	good := definition(t, "a", "/a/", up.URL, map[string]any{"use_keyless": false})
+	second := definition(t, "b", "/a/", up.URL, nil)
+	halfSaved := apidef.Loaded{File: good.File, Err: errors.New(good.File + ": not valid JSON")}
+	f := startReloading(t, setup{}, version{name: "v1"}, good)
+	for name, broken := range map[string]apidef.Loaded{"a faulty file": faulty(t, good, nil), "half a file": halfSaved} {
+		f.reload(version{name: "v1"}, broken, second)
+		require.Equal(t, 401, f.get("/a/").code, name)
+		require.Equal(t, gateway.APIRefused, f.APIs()[1].Status, name)
+	}
+	moved := faulty(t, good, func(p *apidef.Partial) { p.ListenPath = "/moved/" })
+	f.reload(version{name: "v1"}, moved, second)
+	require.Equal(t, 200, f.get("/a/").code, "nobody else asks for it any more")
+}
+
 func TestRequestsInFlightEndOnTheirCode(t *testing.T) {
 	up := newUpstream(t)
 	entered, leave := make(chan struct{}), make(chan struct{})
