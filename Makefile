@@ -17,6 +17,8 @@ FUZZTIME ?= 3s
 TEST_TIMEOUT ?= 8m
 # Further flags for go test, for example TESTFLAGS='-run TestTutorial -v'.
 TESTFLAGS ?=
+# For make bench, for example BENCHFLAGS='-rounds 1 -only dispatch'.
+BENCHFLAGS ?=
 
 ##@ Everyday
 
@@ -134,6 +136,15 @@ format: $(GOLANGCI) .venv ## Rewrite Go, C and Python as the linters want it
 	@git ls-files '*.py' '*.pyi' | grep -v -E '_pb2\.pyi?$$|(^|/)testdata/' | \
 		xargs -r .venv/bin/ruff format
 
+##@ Measuring
+
+# For the parts: go test -bench, whose output benchstat compares.
+.PHONY: bench
+bench: setup-bench build ## Measure everything; writes docs/PERFORMANCE.md (7 minutes)
+	@mkdir -p bin
+	go build -o bin/bench ./tests/bench
+	bin/bench $(BENCHFLAGS)
+
 ##@ Set-up (done by run and test)
 
 .PHONY: setup-run
@@ -151,6 +162,12 @@ setup-test: ## Everything that make test needs
 	@scripts/install-packages test
 	@$(STEP) "fetch and build tools (minutes the first time)" \
 		$(MAKE) -j 3 --output-sync=target environments cpythons generators golangci idp
+
+.PHONY: setup-bench
+setup-bench: ## Packages and the Python environment that make bench needs
+	@scripts/check-toolchain
+	@scripts/install-packages bench
+	@scripts/make-venv .venv requirements/dev.txt
 
 .PHONY: environments
 environments: .venv

@@ -33,9 +33,11 @@ const (
 	patientInterval = 100 * time.Millisecond
 	// insistAfter is how long the standard library is spared.
 	insistAfter = 5 * time.Second
-	// mostKept is how large, in bytes, the buffers of a call may be that waits
-	// to be used again.
-	mostKept = 64 << 10
+	// Buffers of a call that waits to be used again keep up to largeBuffer
+	// bytes, while no more than fewCalls wait, else up to smallBuffer.
+	largeBuffer = 512 << 10
+	smallBuffer = 16 << 10
+	fewCalls    = 32
 )
 
 // call is one call into plugin code. It is used again for others when nobody

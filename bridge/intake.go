@@ -111,7 +111,6 @@ func (t *callTable) take(r *Runtime) (*call, error) {
 
 // put makes k free.
 func (t *callTable) put(k *call) {
-	C.krait_call_reset(k.c, mostKept)
 	k.timer.Stop()
 	select {
 	case <-k.done: // nobody waited for it
@@ -120,8 +119,13 @@ func (t *callTable) put(k *call) {
 	k.about, k.discard, k.refused = nil, nil, false
 	k.settled.Store(false)
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	most := largeBuffer
+	if len(t.free) >= fewCalls {
+		most = smallBuffer
+	}
+	C.krait_call_reset(k.c, C.size_t(most))
 	t.free = append(t.free, k)
-	t.mu.Unlock()
 }
 
 // list returns the calls that C has linked, beginning with c.

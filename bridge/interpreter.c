@@ -50,6 +50,14 @@ bool krait_attach(void) {
 
 void krait_detach(void) { py.PyEval_SaveThread(); }
 
+bool krait_touch(void) {
+  bool attached = krait_attach();
+  if (attached) {
+    krait_detach();
+  }
+  return attached;
+}
+
 void *krait_lock_release(void) {
   if (!atomic_load(&alive)) {
     return NULL;

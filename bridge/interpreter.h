@@ -43,6 +43,8 @@ bool krait_interpreter_stop(double timeout, struct krait_error *error);
  * lock. False when memory is short. */
 bool krait_attach(void);
 void krait_detach(void);
+/* Both; for measurements. */
+bool krait_touch(void);
 
 /* How a child ends that plugin code forked and that would return into Go. */
 enum { KRAIT_CHILD_STATUS = 70 };

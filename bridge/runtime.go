@@ -274,3 +274,13 @@ func (r *Runtime) release() {
 		r.config.Logger.Warn("unpacked python library stays behind", "path", r.library, "error", err)
 	}
 }
+
+// Attach takes the interpreter's lock for a moment and reports whether it could.
+// It is what any call costs at least, for measurements.
+func (r *Runtime) Attach() bool {
+	if r.intake.enter() != nil {
+		return false
+	}
+	defer r.intake.leave()
+	return bool(C.krait_touch())
+}

@@ -25,6 +25,9 @@ func (*Runtime) State() State { return StateStopped }
 // Python returns nothing.
 func (*Runtime) Python() Found { return Found{} }
 
+// Attach is always false.
+func (*Runtime) Attach() bool { return false }
+
 // InFlight is always 0.
 func (*Runtime) InFlight() int { return 0 }
 

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	coprocess "github.com/krait-gateway/krait"
+	"github.com/krait-gateway/krait/bridge"
+	"github.com/krait-gateway/krait/coprocesspb"
+)
+
+// callers are how many call at a time.
+func callers() []int { return []int{1, 8, 64, 256} }
+
+// python starts the interpreter with the plugin that is measured.
+func startPython(ctx context.Context, root string) (*bridge.Runtime, coprocess.Plugin, error) {
+	r, err := bridge.Start(ctx, bridge.Config{
+		Host: noHost{}, Logger: slog.New(slog.DiscardHandler), MaxInFlight: 256,
+		Python: bridge.Search{Venv: filepath.Join(root, ".venv")},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := r.Load(ctx, coprocess.Code{Name: "bench", Dir: filepath.Join(root, "tests", "bench", "plugin"), Entry: "middleware.py"})
+	return r, p, err
+}
+
+// noHost is a host that keeps nothing.
+type noHost struct{}
+
+func (noHost) StoreData(context.Context, string, []byte, time.Duration) error { return nil }
+func (noHost) GetData(context.Context, string) ([]byte, error)                { return nil, nil }
+func (noHost) TriggerEvent(coprocess.Origin, string, string)                  {}
+func (noHost) Log(coprocess.Origin, string, string)                           {}
+
+// object returns a message as a gateway sends it: 12 headers, a body as text and
+// as bytes, 4 members of the API. With a body of 300 bytes it has 1.7 kB.
+func object(hook string, body int) *coprocesspb.Object {
+	text := strings.Repeat("b", body)
+	headers := map[string]string{"Host": "example.com", "Accept": "*/*", "Authorization": "Bearer 0123456789abcdef"}
+	for i := range 9 {
+		headers["X-Header-"+strconv.Itoa(i)] = strings.Repeat("value ", 8)
+	}
+	return &coprocesspb.Object{
+		HookType: coprocesspb.HookType_Pre,
+		HookName: hook,
+		Request: &coprocesspb.MiniRequestObject{
+			Headers: headers, Params: map[string]string{"a": "b"}, Url: "/path?a=b", RequestUri: "/path?a=b",
+			Method: "POST", Scheme: "http", Body: text, RawBody: []byte(text),
+			ReturnOverrides: &coprocesspb.ReturnOverrides{ResponseCode: -1},
+		},
+		Spec: map[string]string{
+			"APIID": "api-1", "OrgID": "default", "bundle_hash": strings.Repeat("0", 32),
+			"config_data": `{"limit": 100, "name": "` + strings.Repeat("n", 200) + `"}`,
+		},
+	}
+}
+
+// dispatchCase is one kind of call.
+type dispatchCase struct {
+	name   string
+	obj    *coprocesspb.Object
+	raises bool
+}
+
+func dispatchCases() []dispatchCase {
+	return []dispatchCase{
+		{"no-op", &coprocesspb.Object{HookName: "Nothing", HookType: coprocesspb.HookType_Pre, Request: &coprocesspb.MiniRequestObject{}}, false},
+		{"realistic", object("AddHeader", 300), false},
+		{"body of 64 kB", object("AddHeader", 64<<10), false},
+		{"raising", object("Raise", 300), true},
+		{"time.sleep(0.005)", object("Sleep", 300), false},
+		{"await asyncio.sleep(0.005)", object("AsyncSleep", 300), false},
+	}
+}
+
+// key names a case with so many callers.
+func key(name string, callers int) string { return fmt.Sprintf("%s, %d", name, callers) }
+
+func measureDispatch(ctx context.Context, o options, r *results) error {
+	python, plugin, err := startPython(ctx, o.root)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = python.Stop(context.WithoutCancel(ctx)) }() // the process ends soon
+	versions := python.Versions()
+	r.Machine.Python, r.Machine.Protobuf = versions.Python, versions.Protobuf+" ("+versions.Backend+")"
+	r.Dispatch, r.Floor = map[string]series{}, series{}
+	for range o.rounds {
+		if err := measureFloor(ctx, python, plugin, r.Floor); err != nil {
+			return err
+		}
+		for _, c := range dispatchCases() {
+			for _, n := range callers() {
+				name := key(c.name, n)
+				if r.Dispatch[name] == nil {
+					r.Dispatch[name] = series{}
+				}
+				if err := callFor(ctx, plugin, c, n, o.calls, r.Dispatch[name]); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+		}
+		if err := measureTogether(ctx, plugin, r.Floor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// callFor calls c from n goroutines for d.
+func callFor(ctx context.Context, plugin coprocess.Plugin, c dispatchCase, n int, d time.Duration, to series) error {
+	latencies := make([][]time.Duration, n)
+	var failure atomic.Pointer[error]
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var group sync.WaitGroup
+	began := time.Now()
+	for i := range n {
+		group.Go(func() {
+			for time.Since(began) < d {
+				begin := time.Now()
+				_, err := plugin.Dispatch(ctx, c.obj)
+				latencies[i] = append(latencies[i], time.Since(begin))
+				if (err != nil) != c.raises {
+					failure.Store(&err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	if failure.Load() != nil {
+		return fmt.Errorf("a call ended otherwise than it should: %w", *failure.Load())
+	}
+	all := slices.Concat(latencies...)
+	to.add("calls/s", float64(len(all))/took.Seconds())
+	to.add("p50 µs", quantile(all, 0.5))
+	to.add("p99 µs", quantile(all, 0.99))
+	to.add("p99/p50", quantile(all, 0.99)/quantile(all, 0.5))
+	// The list of latencies is part of it, amortised.
+	to.add("allocations", float64(after.Mallocs-before.Mallocs)/float64(len(all)))
+	return nil
+}
+
+// measureFloor measures the parts of a call on their own, each in microseconds.
+func measureFloor(ctx context.Context, python *bridge.Runtime, plugin coprocess.Plugin, to series) error {
+	const calls = 2000
+	obj := object("AddHeader", 300)
+	message, err := obj.MarshalVT()
+	if err != nil {
+		return err
+	}
+	ask := object("Floor", 0)
+	ask.Request.RawBody = message
+	ask.Request.Params["calls"] = strconv.Itoa(calls)
+	got, err := plugin.Dispatch(ctx, ask)
+	if err != nil {
+		return err
+	}
+	var loops struct{ Plain, Least, Krait float64 }
+	if err := json.Unmarshal([]byte(got.GetRequest().GetBody()), &loops); err != nil {
+		return err
+	}
+	to.add("plain loop", loops.Plain*1e6)
+	to.add("plain loop without spec", loops.Least*1e6)
+	to.add("Python side", loops.Krait*1e6)
+
+	to.add("attach", timed(calls, func() { python.Attach() }))
+	buffer := make([]byte, 2*len(message))
+	to.add("codec", timed(calls, func() {
+		n, marshalErr := obj.MarshalToSizedBufferVT(buffer[:obj.SizeVT()])
+		decoded := &coprocesspb.Object{}
+		unmarshalErr := decoded.UnmarshalVT(buffer[:n])
+		if marshalErr != nil || unmarshalErr != nil {
+			err = fmt.Errorf("codec: %w, %w", marshalErr, unmarshalErr)
+		}
+	}))
+	return err
+}
+
+// timed returns how long one of so many calls takes, in microseconds.
+func timed(calls int, work func()) float64 {
+	began := time.Now()
+	for range calls {
+		work()
+	}
+	return microseconds(time.Since(began)) / float64(calls)
+}
+
+// measureTogether measures how long 1000 coroutines of 50 ms take together.
+func measureTogether(ctx context.Context, plugin coprocess.Plugin, to series) error {
+	const many = 1000
+	obj := object("Await50", 300)
+	failures := make(chan error, many)
+	var group sync.WaitGroup
+	began := time.Now()
+	for range many {
+		group.Go(func() {
+			if _, err := plugin.Dispatch(ctx, obj); err != nil {
+				failures <- err
+			}
+		})
+	}
+	group.Wait()
+	to.add("1000 coroutines", microseconds(time.Since(began)))
+	select {
+	case err := <-failures:
+		return err
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Subjects that targets name.
+const (
+	subjectUpstream  = "upstream, direct"
+	subjectNginx     = "nginx"
+	subjectReverse   = "httputil.ReverseProxy"
+	subjectPlain     = "krait, no plugin"
+	subjectPre       = "krait, pre hook"
+	subjectAuth      = "krait, auth_check"
+	subjectCached    = "krait, cached identity"
+	subjectSleep     = "krait, pre hook that sleeps 5 ms"
+	subjectAwait     = "krait, pre coroutine that awaits 5 ms"
+	subjectGRPC      = "krait, pre hook over gRPC"
+	subjectRedisPre  = "krait with Redis, pre hook"
+	subjectRedisData = "krait with Redis, pre hook with store_data and get_data"
+)
+
+// subject is what requests are sent to.
+type subject struct{ name, url, token string }
+
+// hooked is an API with one bundle.
+type hooked struct {
+	id, name, driver string
+	middleware       document
+	changes          document
+	token            string
+}
+
+func hook(name string) document { return document{"name": name} }
+
+func hookedAPIs() []hooked {
+	auth := document{"use_keyless": false, "enable_coprocess_auth": true}
+	pre := func(name string) document { return document{"pre": []document{hook(name)}} }
+	return []hooked{
+		{"pre", subjectPre, "python", pre("AddHeader"), nil, ""},
+		{"auth", subjectAuth, "python", document{"auth_check": hook("Authenticate")}, auth, "a-token"},
+		{"cached", subjectCached, "python", document{
+			"auth_check": hook("Identify"),
+			"id_extractor": document{
+				"extract_from": "header", "extract_with": "value",
+				"extractor_config": document{"header_name": "Authorization"},
+			},
+		}, auth, "a-token"},
+		{"sleep", subjectSleep, "python", pre("Sleep"), nil, ""},
+		{"await", subjectAwait, "python", pre("AsyncSleep"), nil, ""},
+		{"grpc", subjectGRPC, "grpc", pre("AddHeader"), nil, ""},
+	}
+}
+
+func measureGateway(ctx context.Context, o options, r *results) error {
+	dir, err := os.MkdirTemp("", "krait-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
+	servers := &processes{dir: dir}
+	defer servers.stop()
+	subjects, err := startSubjects(ctx, o, servers, dir)
+	if err != nil {
+		return err
+	}
+	r.Gateway = map[string]series{}
+	for _, s := range subjects { // connections open, caches fill, code is loaded
+		r.Gateway[s.name] = series{}
+		if _, err := saturate(ctx, s.url, s.token, 1); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	for range o.rounds {
+		for _, s := range subjects {
+			rate, err := saturate(ctx, s.url, s.token, o.load)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			r.Gateway[s.name].add("requests/s", rate)
+			latencies, err := steady(ctx, s.url, s.token, o.load/2)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			r.Gateway[s.name].add("p50 µs", quantile(latencies, 0.5))
+			r.Gateway[s.name].add("p99 µs", quantile(latencies, 0.99))
+		}
+	}
+	return nil
+}
+
+func startSubjects(ctx context.Context, o options, servers *processes, dir string) ([]subject, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	free, err := freeAddresses(7)
+	if err != nil {
+		return nil, err
+	}
+	upstream, nginx, reverse, plugin, redis, memory, stored := free[0], free[1], free[2], free[3], free[4], free[5], free[6]
+	for name, text := range map[string]string{
+		"upstream.conf": fmt.Sprintf(nginxUpstream, dir, portOf(upstream)),
+		"proxy.conf":    fmt.Sprintf(nginxProxy, dir, portOf(nginx), portOf(upstream)),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	target := "http://" + upstream
+	for _, server := range []struct {
+		address, name string
+		arguments     []string
+	}{
+		{upstream, nginxBinary, []string{"-c", filepath.Join(dir, "upstream.conf")}},
+		{nginx, nginxBinary, []string{"-c", filepath.Join(dir, "proxy.conf")}},
+		{reverse, self, []string{"reverse-proxy", "-listen", reverse, "-target", target}},
+		{plugin, self, []string{"plugin-server", "-listen", plugin}},
+		{redis, "redis-server", []string{"--port", fmt.Sprint(portOf(redis)), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}},
+	} {
+		if _, err := servers.start(ctx, server.address, server.name, server.arguments...); err != nil {
+			return nil, err
+		}
+	}
+	subjects := []subject{
+		{subjectUpstream, target + "/", ""},
+		{subjectNginx, "http://" + nginx + "/", ""},
+		{subjectReverse, "http://" + reverse + "/", ""},
+	}
+	withMemory, err := memoryGateway(ctx, o, servers, filepath.Join(dir, "memory"), memory, target, plugin)
+	if err != nil {
+		return nil, err
+	}
+	withRedis, err := redisGateway(ctx, o, servers, filepath.Join(dir, "redis"), stored, target, redis)
+	return append(append(subjects, withMemory...), withRedis...), err
+}
+
+// nginxBinary is where Debian has it, which is not on everybody's PATH.
+const nginxBinary = "/usr/sbin/nginx"
+
+func memoryGateway(ctx context.Context, o options, servers *processes, dir, address, target, plugin string) ([]subject, error) {
+	s, err := newSite(o.root, dir, address)
+	if err != nil {
+		return nil, err
+	}
+	if options, ok := s.conf["coprocess_options"].(document); ok {
+		options["coprocess_grpc_server"] = "tcp://" + plugin
+	}
+	if err := s.api("plain", target, nil); err != nil {
+		return nil, err
+	}
+	subjects := []subject{{subjectPlain, s.url("plain/"), ""}}
+	for _, h := range hookedAPIs() {
+		if err := s.bundle(ctx, o.root, h.id, h.driver, h.middleware); err != nil {
+			return nil, err
+		}
+		changes := document{"custom_middleware_bundle": h.id + ".zip"}
+		for name, value := range h.changes {
+			changes[name] = value
+		}
+		if err := s.api(h.id, target, changes); err != nil {
+			return nil, err
+		}
+		subjects = append(subjects, subject{h.name, s.url(h.id + "/"), h.token})
+	}
+	_, err = s.start(ctx, servers)
+	return subjects, err
+}
+
+func redisGateway(ctx context.Context, o options, servers *processes, dir, address, target, redis string) ([]subject, error) {
+	s, err := newSite(o.root, dir, address)
+	if err != nil {
+		return nil, err
+	}
+	s.conf["storage"] = document{"type": "redis", "host": "127.0.0.1", "port": portOf(redis)}
+	var subjects []subject
+	for id, one := range map[string]struct{ name, hook string }{
+		"pre":  {subjectRedisPre, "AddHeader"},
+		"data": {subjectRedisData, "StoreAndGet"},
+	} {
+		if err := s.bundle(ctx, o.root, id, "python", document{"pre": []document{hook(one.hook)}}); err != nil {
+			return nil, err
+		}
+		if err := s.api(id, target, document{"custom_middleware_bundle": id + ".zip"}); err != nil {
+			return nil, err
+		}
+		subjects = append(subjects, subject{one.name, s.url(id + "/"), ""})
+	}
+	_, err = s.start(ctx, servers)
+	return subjects, err
+}

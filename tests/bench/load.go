@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	connections = 64
+	// steadyRate is the rate, in requests per second, at which latencies are
+	// measured: one that all subjects manage.
+	steadyRate = 500
+)
+
+var (
+	wrkRate     = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	wrkTrouble  = regexp.MustCompile(`(Non-2xx or 3xx responses: .*|Socket errors: .*)`)
+	errResponse = errors.New("not all requests were answered with 200")
+)
+
+// saturate measures how many requests per second url serves to 64 connections,
+// each with one request at a time.
+func saturate(ctx context.Context, url, token string, d time.Duration) (float64, error) {
+	arguments := []string{"-t1", "-c" + strconv.Itoa(connections), fmt.Sprintf("-d%ds", max(1, int(d.Seconds())))}
+	if token != "" {
+		arguments = append(arguments, "-H", "Authorization: "+token)
+	}
+	output, err := exec.CommandContext(ctx, "wrk", append(arguments, url)...).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("wrk: %w\n%s", err, output)
+	}
+	if trouble := wrkTrouble.Find(output); trouble != nil {
+		return 0, fmt.Errorf("%s: %w: %s", url, errResponse, trouble)
+	}
+	rate := wrkRate.FindSubmatch(output)
+	if rate == nil {
+		return 0, fmt.Errorf("wrk says nothing of a rate:\n%s", output)
+	}
+	return strconv.ParseFloat(string(rate[1]), 64)
+}
+
+// steady sends requests at steadyRate for d and returns how long each took, from
+// the moment at which it was due: a server that stalls makes those late that
+// would have come meanwhile, and they count as late.
+func steady(ctx context.Context, url, token string, d time.Duration) ([]time.Duration, error) {
+	count := int(d.Seconds() * steadyRate)
+	latencies := make([]time.Duration, count)
+	transport := &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: patience}
+	failures := make(chan error, count)
+	var group sync.WaitGroup
+	began := time.Now()
+	for i := range count {
+		due := began.Add(time.Duration(i) * time.Second / steadyRate)
+		if wait := time.Until(due); wait > 0 {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(wait):
+			}
+		}
+		group.Go(func() {
+			if err := once(ctx, client, url, token); err != nil {
+				failures <- err
+			}
+			latencies[i] = time.Since(due)
+		})
+	}
+	group.Wait()
+	select {
+	case err := <-failures:
+		return nil, err
+	default:
+		return latencies, nil
+	}
+}
+
+func once(ctx context.Context, client *http.Client, url, token string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", token)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %w: %s", url, errResponse, response.Status)
+	}
+	return nil
+}

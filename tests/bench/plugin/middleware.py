@@ -1,0 +1,111 @@
+"""Hooks that are measured, and loops of the same work without krait."""
+
+import asyncio
+import json
+import time
+
+from coprocess_object_pb2 import Object
+from gateway import TykGateway as tyk
+from tyk import _runtime
+from tyk.decorators import Hook
+from tyk.request import TykCoProcessRequest
+
+
+@Hook
+def Nothing(request, session, spec):
+    return request, session
+
+
+@Hook
+def AddHeader(request, session, spec):
+    request.add_header("X-Plugin", "krait")
+    return request, session
+
+
+@Hook
+def Raise(request, session, spec):
+    raise ValueError("this hook fails")
+
+
+@Hook
+def Sleep(request, session, spec):
+    time.sleep(0.005)
+    return request, session
+
+
+@Hook
+async def AsyncSleep(request, session, spec):
+    await asyncio.sleep(0.005)
+    return request, session
+
+
+@Hook
+async def Await50(request, session, spec):
+    await asyncio.sleep(0.05)
+    return request, session
+
+
+@Hook
+def StoreAndGet(request, session, spec):
+    tyk.store_data("bench", "value", 60)
+    request.add_header("X-Plugin", tyk.get_data("bench").decode())
+    return request, session
+
+
+@Hook
+def Authenticate(request, session, metadata, spec):
+    token = request.get_header("Authorization")
+    if token:
+        session.rate, session.per = 0.0, 0.0
+        metadata["token"] = token
+    return request, session, metadata
+
+
+@Hook
+def Identify(request, session, metadata, spec):
+    token = request.get_header("Authorization")
+    if token:
+        session.id_extractor_deadline = int(time.time()) + 3600
+        metadata["token"] = token
+    return request, session, metadata
+
+
+@Hook
+def Floor(request, session, spec):
+    """Answer with how long a call takes in plain loops of Python, in seconds.
+
+    What is called is AddHeader, on the message in the body.
+    """
+    payload, calls = request.object.raw_body, int(request.object.params["calls"])
+    handle = max(_runtime._runtime._bundles)
+    # As the bridge does it: the API's description came before, under a number.
+    message = Object.FromString(payload)
+    described = Object(spec=message.spec).SerializeToString()
+    message.ClearField("spec")
+    slim = message.SerializeToString()
+    number = 1 << 40
+    _runtime.dispatch(handle, "AddHeader", "", slim, 0, number, described)
+
+    def plain():
+        message = Object.FromString(payload)
+        wire = message.spec
+        AddHeader(TykCoProcessRequest(message.request), message.session, {key: wire[key] for key in wire})
+        return message.SerializeToString()
+
+    def least():
+        message = Object.FromString(payload)
+        AddHeader(TykCoProcessRequest(message.request), message.session, {})
+        return message.SerializeToString()
+
+    def krait():
+        return _runtime.dispatch(handle, "AddHeader", "request-id", slim, 0, number, b"")
+
+    request.object.body = json.dumps({work.__name__: timed(work, calls) for work in (plain, least, krait)})
+    return request, session
+
+
+def timed(work, calls):
+    begin = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return (time.perf_counter() - begin) / calls
