@@ -65,7 +65,7 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-// exchangeOf returns the exchange that upstream.serve put into ctx.
+// exchangeOf returns the exchange that newExchange put into ctx.
 func exchangeOf(ctx context.Context) *exchange {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return x
@@ -74,7 +74,8 @@ func exchangeOf(ctx context.Context) *exchange {
 // newExchange copies r, because net/http looks at the original again when it
 // finishes the response.
 func (g *Gateway) newExchange(s *snapshot, w *responseWriter, r *http.Request, id string) *exchange {
-	own := r.WithContext(coprocess.WithRequestID(r.Context(), id))
+	x := &exchange{gateway: g, snapshot: s, requestID: id, w: w, log: g.log}
+	own := r.WithContext(context.WithValue(coprocess.WithRequestID(r.Context(), id), exchangeKey{}, x))
 	own.Header = r.Header.Clone()
 	own.URL = stripOrigin(r.URL)
 	// Trailers come after the hooks have run, and a streamed request cannot
@@ -84,7 +85,8 @@ func (g *Gateway) newExchange(s *snapshot, w *responseWriter, r *http.Request, i
 		own.Body = w.body
 	}
 	keepEndToEnd(own.Header, g.config.HTTPServerOptions.EnableWebSockets)
-	return &exchange{gateway: g, snapshot: s, requestID: id, w: w, r: own, log: g.log}
+	x.r = own
+	return x
 }
 
 // serve takes x through the chain of a, and of the APIs that hooks route it to.
@@ -92,7 +94,7 @@ func (x *exchange) serve(a *api) {
 	defer x.end()
 	for a != nil {
 		x.api = a
-		x.log = a.log.With(telemetry.KeyRequestID, x.requestID)
+		x.log = requestLog(a.log, x.requestID)
 		answer := x.availability(a)
 		if answer == nil {
 			answer, a = a.chain().run(x)

@@ -38,7 +38,7 @@ func keepEndToEnd(h http.Header, websockets bool) {
 		}
 	}
 	for _, name := range connectionFields() {
-		h.Del(name)
+		delete(h, name) // they are canonical, as h's are
 	}
 	if upgrade {
 		h.Set("Connection", "Upgrade")

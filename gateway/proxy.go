@@ -68,7 +68,7 @@ func (u *upstream) serve(x *exchange) *reply {
 	}
 	x.upstreamURL = to
 	x.settle()
-	u.proxy.ServeHTTP(x.w, x.r.WithContext(context.WithValue(x.r.Context(), exchangeKey{}, x)))
+	u.proxy.ServeHTTP(x.w, x.r)
 	return nil
 }
 

@@ -17,6 +17,7 @@ const (
 	DefaultAddr        = "127.0.0.1:6379"
 	DefaultDialTimeout = 2 * time.Second
 	DefaultTimeout     = 5 * time.Second
+	DefaultApart       = 8
 )
 
 // maxRetries is how often go-redis tries a command again after a broken
@@ -53,6 +54,11 @@ type Options struct {
 	// retries and all. 0 means [DefaultTimeout]. An earlier deadline of the
 	// call's context counts.
 	Timeout time.Duration
+	// Apart is how many calls at a time each have a connection of their own; 0
+	// means [DefaultApart], less than 0 none. More are gathered: those that come
+	// while an answer is awaited are sent together, which takes a fifth of the
+	// work. A single call would take three times as long that way.
+	Apart int
 }
 
 // Validate returns everything that is wrong with o, joined, or nil.
@@ -106,6 +112,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.Apart == 0 {
+		o.Apart = DefaultApart
 	}
 	return o
 }

@@ -15,7 +15,11 @@ import (
 
 // Store is a [store.Store] in Redis. Make one with [New].
 type Store struct {
-	client  goredis.UniversalClient
+	client goredis.UniversalClient
+	// gather sends what comes while an answer is awaited together.
+	gather  *goredis.AutoPipeliner
+	apart   int64        // Options.Apart
+	calls   atomic.Int64 // that are under way
 	timeout time.Duration
 	closed  atomic.Bool
 }
@@ -26,7 +30,12 @@ func New(opts Options) (*Store, error) {
 		return nil, fmt.Errorf("redis store: %w", err)
 	}
 	opts = opts.withDefaults()
-	return &Store{client: goredis.NewUniversalClient(opts.universal()), timeout: opts.Timeout}, nil
+	client := goredis.NewUniversalClient(opts.universal())
+	gather, err := client.AutoPipeline()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("redis store: %w", err), client.Close())
+	}
+	return &Store{client: client, gather: gather, apart: int64(max(opts.Apart, 0)), timeout: opts.Timeout}, nil
 }
 
 // Client returns the client behind s, for commands that a [store.Store] does not
@@ -36,8 +45,8 @@ func (s *Store) Client() goredis.UniversalClient { return s.client }
 // Get implements [store.Store].
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	var value []byte
-	err := s.call(ctx, func(ctx context.Context) (err error) {
-		value, err = s.client.Get(ctx, key).Bytes()
+	err := s.call(ctx, func(ctx context.Context, c goredis.Cmdable) (err error) {
+		value, err = c.Get(ctx, key).Bytes()
 		return err
 	})
 	if err != nil {
@@ -51,8 +60,8 @@ func (s *Store) Set(ctx context.Context, key string, value []byte, ttl time.Dura
 	if value == nil {
 		value = []byte{}
 	}
-	err := s.call(ctx, func(ctx context.Context) error {
-		return s.client.Set(ctx, key, value, expiration(ttl)).Err()
+	err := s.call(ctx, func(ctx context.Context, c goredis.Cmdable) error {
+		return c.Set(ctx, key, value, expiration(ttl)).Err()
 	})
 	if err != nil {
 		return opError("set", key, err)
@@ -74,7 +83,7 @@ func expiration(ttl time.Duration) time.Duration {
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, key string) error {
-	err := s.call(ctx, func(ctx context.Context) error { return s.client.Del(ctx, key).Err() })
+	err := s.call(ctx, func(ctx context.Context, c goredis.Cmdable) error { return c.Del(ctx, key).Err() })
 	if err != nil {
 		return opError("delete", key, err)
 	}
@@ -83,7 +92,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 
 // Ping implements [store.Store]: it asks the server, or a node of the cluster.
 func (s *Store) Ping(ctx context.Context) error {
-	err := s.call(ctx, func(ctx context.Context) error { return s.client.Ping(ctx).Err() })
+	err := s.call(ctx, func(ctx context.Context, _ goredis.Cmdable) error { return s.client.Ping(ctx).Err() })
 	if err != nil {
 		return fmt.Errorf("redis store: ping: %w", err)
 	}
@@ -105,7 +114,7 @@ func (s *Store) Close() error {
 // into the ones of package store. When ctx is cancelled, as opposed to past its
 // deadline, a command under way still waits for its answer, no longer than the
 // time limit.
-func (s *Store) call(ctx context.Context, do func(context.Context) error) error {
+func (s *Store) call(ctx context.Context, do func(context.Context, goredis.Cmdable) error) error {
 	if s.closed.Load() {
 		return store.ErrClosed
 	}
@@ -114,7 +123,12 @@ func (s *Store) call(ctx context.Context, do func(context.Context) error) error 
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := do(limited)
+	var commands goredis.Cmdable = s.client
+	if s.calls.Add(1) > s.apart {
+		commands = s.gather
+	}
+	defer s.calls.Add(-1)
+	err := do(limited, commands)
 	switch {
 	case err == nil:
 		return nil

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -34,6 +36,9 @@ func open(t *testing.T, opts redis.Options) *redis.Store {
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	return st
 }
+
+// gathered has all calls go the way that many at a time go.
+const gathered = -1
 
 func TestStoreKeepsItsPromises(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) redis.Options{
@@ -64,6 +69,10 @@ func TestStoreKeepsItsPromises(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			opts := start(t)
 			storetest.Run(t, func(t *testing.T) store.Store { return open(t, opts) })
+			opts.Apart = gathered
+			t.Run("gathered", func(t *testing.T) {
+				storetest.Run(t, func(t *testing.T) store.Store { return open(t, opts) })
+			})
 		})
 	}
 }
@@ -93,8 +102,14 @@ func TestLifeTimesReachTheServerInMilliseconds(t *testing.T) {
 }
 
 func TestStoreWorksAgainAfterARestartOfTheServer(t *testing.T) {
+	for name, apart := range map[string]int{"apart": 0, "gathered": gathered} {
+		t.Run(name, func(t *testing.T) { worksAgain(t, apart) })
+	}
+}
+
+func worksAgain(t *testing.T, apart int) {
 	server := redisserver.Start(t)
-	st := open(t, redis.Options{Addrs: []string{server.Addr()}})
+	st := open(t, redis.Options{Addrs: []string{server.Addr()}, Apart: apart})
 	require.NoError(t, st.Set(t.Context(), "test:k", []byte("1"), 0))
 
 	server.Stop()
@@ -124,10 +139,16 @@ func TestStoreStartsWithoutAServer(t *testing.T) {
 }
 
 func TestSilentServerFailsTheCallWithinTheTimeLimit(t *testing.T) {
+	for name, apart := range map[string]int{"apart": 0, "gathered": gathered} {
+		t.Run(name, func(t *testing.T) { failsInTime(t, apart) })
+	}
+}
+
+func failsInTime(t *testing.T, apart int) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts by its backlog, never answers
 	require.NoError(t, err)
 	defer silent.Close()
-	st := open(t, redis.Options{Addrs: []string{silent.Addr().String()}, Timeout: 200 * time.Millisecond})
+	st := open(t, redis.Options{Addrs: []string{silent.Addr().String()}, Timeout: 200 * time.Millisecond, Apart: apart})
 	begin := time.Now()
 	_, err = st.Get(t.Context(), "session:secret")
 	require.Error(t, err)
@@ -152,6 +173,26 @@ func TestUntrustedCertificateIsRefused(t *testing.T) {
 	server := redisserver.StartTLS(t)
 	st := open(t, redis.Options{Addrs: []string{server.Addr()}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}})
 	require.ErrorContains(t, st.Ping(t.Context()), "certificate")
+}
+
+func TestManyCallsAtATime(t *testing.T) {
+	server := redisserver.Start(t)
+	st := open(t, redis.Options{Addrs: []string{server.Addr()}})
+	var group sync.WaitGroup
+	for i := range 64 {
+		group.Go(func() {
+			for j := range 50 {
+				key, value := fmt.Sprintf("test:%d", i), fmt.Sprint(i, j)
+				assert.NoError(t, st.Set(t.Context(), key, []byte(value), time.Minute))
+				got, err := st.Get(t.Context(), key)
+				assert.NoError(t, err)
+				assert.Equal(t, value, string(got), "each caller sees what it wrote before")
+			}
+			_, err := st.Get(t.Context(), "test:missing")
+			assert.ErrorIs(t, err, store.ErrNotFound)
+		})
+	}
+	group.Wait()
 }
 
 func TestErrorsOfTheServerDoNotQuoteKeysOrValues(t *testing.T) {

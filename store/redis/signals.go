@@ -28,7 +28,7 @@ var _ store.Signals = (*Store)(nil)
 // let this user publish, they look every two seconds.
 func (s *Store) Signal(ctx context.Context, topic string) error {
 	key := store.SignalKeyPrefix + topic
-	err := s.call(ctx, func(ctx context.Context) error {
+	err := s.call(ctx, func(ctx context.Context, _ goredis.Cmdable) error {
 		if err := s.client.Set(ctx, key, rand.Text(), 0).Err(); err != nil {
 			return err
 		}
