@@ -16,7 +16,7 @@ import (
 // request. The copies are compared with what comes back, so that a dispatcher
 // that changes the message in place does no harm.
 type sentRequest struct {
-	object      *coprocesspb.Object
+	*parts
 	url, method string
 	raw         []byte
 	text        string
@@ -25,7 +25,7 @@ type sentRequest struct {
 // sentResponse is the same for a response hook. header holds the original
 // bytes.
 type sentResponse struct {
-	object *coprocesspb.Object
+	*parts
 	status int
 	header http.Header
 	raw    []byte
@@ -35,31 +35,31 @@ type sentResponse struct {
 
 // requestObject builds the message for a request hook. body is loaded.
 func (h *Hook) requestObject(r *http.Request, body *Body, s *coprocesspb.SessionState) *sentRequest {
-	obj := h.object(r, body, s)
+	p := h.message(r, body, s)
 	return &sentRequest{
-		object: obj,
-		url:    obj.Request.Url,
-		method: obj.Request.Method,
-		raw:    obj.Request.RawBody,
-		text:   obj.Request.Body,
+		parts:  p,
+		url:    p.request.Url,
+		method: p.request.Method,
+		raw:    p.request.RawBody,
+		text:   p.request.Body,
 	}
 }
 
 // responseObject builds the message for a response hook.
 func (h *Hook) responseObject(r *http.Request, body *Body, resp *http.Response, data responseBody, s *coprocesspb.SessionState) *sentResponse {
-	obj := h.object(r, body, s)
+	p := h.message(r, body, s)
 	res := &coprocesspb.ResponseObject{
 		StatusCode:        int32(resp.StatusCode),
 		RawBody:           data.bytes,
-		Headers:           firstValues(resp.Header),
+		Headers:           firstValues(make(map[string]string, len(resp.Header)), resp.Header),
 		MultivalueHeaders: allValues(resp.Header),
 	}
 	if !h.RawBodyOnly {
 		res.Body = data.asText()
 	}
-	obj.Response = res
+	p.object.Response = res
 	return &sentResponse{
-		object: obj,
+		parts:  p,
 		status: resp.StatusCode,
 		header: resp.Header.Clone(),
 		raw:    res.RawBody,
@@ -68,42 +68,40 @@ func (h *Hook) responseObject(r *http.Request, body *Body, resp *http.Response, 
 	}
 }
 
-// object builds what messages of all hook types have in common.
-func (h *Hook) object(r *http.Request, body *Body, s *coprocesspb.SessionState) *coprocesspb.Object {
-	obj := &coprocesspb.Object{
-		HookType: h.Type,
-		HookName: h.Name,
-		Request:  h.miniRequest(r, body),
-		Spec:     h.spec(),
-	}
+// message builds what messages of all hook types have in common.
+func (h *Hook) message(r *http.Request, body *Body, s *coprocesspb.SessionState) *parts {
+	p := h.messages.take()
+	obj := p.object
+	obj.HookType, obj.HookName = h.Type, h.Name
+	obj.Request, obj.Spec = p.request, h.spec()
 	if s != nil && h.sharesSession() {
 		obj.Session = s.CloneVT()
 		obj.Metadata = maps.Clone(s.GetMetadata())
 	}
-	return obj
+	h.fill(p, r, body)
+	return p
 }
 
-func (h *Hook) miniRequest(r *http.Request, body *Body) *coprocesspb.MiniRequestObject {
-	headers := firstValues(r.Header)
+// fill writes the request to p.
+func (h *Hook) fill(p *parts, r *http.Request, body *Body) {
+	m := p.request
+	m.Headers = firstValues(p.headers, r.Header)
 	if r.Host != "" {
-		headers["Host"] = toText(r.Host)
+		m.Headers["Host"] = toText(r.Host)
 	}
-	m := &coprocesspb.MiniRequestObject{
-		Headers:         headers,
-		Params:          firstParams(r.URL.RawQuery),
-		Url:             toText(r.URL.String()),
-		RequestUri:      toText(requestURI(r)),
-		Method:          method(r),
-		Scheme:          scheme(r),
-		ReturnOverrides: &coprocesspb.ReturnOverrides{ResponseCode: -1},
-	}
+	m.Params = firstParams(p.params, r.URL.RawQuery)
+	m.Url = toText(r.URL.String())
+	m.RequestUri = toText(requestURI(r))
+	m.Method = method(r)
+	m.Scheme = scheme(r)
+	m.ReturnOverrides = p.overrides
+	m.ReturnOverrides.ResponseCode = -1
 	if body != nil {
 		m.RawBody = body.data
 		if !h.RawBodyOnly {
 			m.Body = body.asText()
 		}
 	}
-	return m
 }
 
 // spec returns Object.spec. Each message has its own, because plugin code may
@@ -179,9 +177,8 @@ func unusable(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", coprocess.ErrHook, fmt.Sprintf(format, args...))
 }
 
-// firstValues returns the first value of each field as text.
-func firstValues(header http.Header) map[string]string {
-	first := make(map[string]string, len(header)+1)
+// firstValues adds the first value of each field as text to first.
+func firstValues(first map[string]string, header http.Header) map[string]string {
 	for name, values := range header {
 		if len(values) > 0 {
 			first[toText(name)] = toText(values[0])

@@ -36,6 +36,8 @@ type Hook struct {
 	Bundle string
 	// Dispatcher runs the plugin code.
 	Dispatcher coprocess.Dispatcher
+	messages   partsPool
+
 	// ResponseLimit is the longest response body, in bytes, that Response
 	// buffers; 0 or less means no limit.
 	ResponseLimit int64
@@ -101,6 +103,7 @@ func (h *Hook) Request(ctx context.Context, r *http.Request, body *Body, s *copr
 	if err != nil {
 		return Outcome{}, h.fault(err)
 	}
+	defer h.messages.put(sent.parts)
 	override, err := readOverride(got.GetRequest().GetReturnOverrides())
 	if err != nil {
 		return Outcome{}, h.fault(err)
@@ -154,6 +157,7 @@ func (h *Hook) Response(ctx context.Context, r *http.Request, body *Body, resp *
 	if err != nil {
 		return h.fault(err)
 	}
+	defer h.messages.put(sent.parts)
 	if err := sent.apply(resp, got.GetResponse()); err != nil {
 		return h.fault(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	coprocess "github.com/krait-gateway/krait"
@@ -187,4 +188,80 @@ func TestOneHookManyRequests(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, errors.Join(errs...))
 	require.Equal(t, map[string]string{"k": "v"}, shared.Metadata)
+}
+
+// Messages are used again. What a hook has left must not change when later
+// requests use them, and nothing of one request may be in another's message.
+func TestMessagesThatAreUsedAgain(t *testing.T) {
+	change := func(o *coprocesspb.Object) {
+		name := o.Request.Headers["X-Name"]
+		o.Request.SetHeaders = map[string]string{"X-Set": name}
+		o.Request.RawBody = []byte("body of " + name)
+		o.Metadata["name"] = name
+		o.Session.Alias = name
+		o.Request.Headers["X-Left"] = name
+		o.Request.Params["left"] = name
+		o.Request.ReturnOverrides.ResponseError = name
+	}
+	for name, d := range map[string]coprocess.Dispatcher{
+		"over the wire": plugin(change),
+		"in place": dispatch(func(_ context.Context, o *coprocesspb.Object) (*coprocesspb.Object, error) {
+			change(o)
+			return o, nil
+		}),
+	} {
+		t.Run(name, func(t *testing.T) { useMessagesAgain(t, d) })
+	}
+}
+
+func useMessagesAgain(t *testing.T, d coprocess.Dispatcher) {
+	h := newHook(coprocesspb.HookType_Post, d)
+	type result struct {
+		name    string
+		request *http.Request
+		outcome hook.Outcome
+	}
+	serve := func(name string, fields int) result {
+		r := newRequest("POST", "/?only="+name, "sent")
+		r.Header.Set("X-Name", name)
+		for i := range fields {
+			r.Header.Set(fmt.Sprintf("X-Field-%d", i), name)
+		}
+		out, err := h.Request(t.Context(), r, hook.NewBody(0), &coprocesspb.SessionState{Metadata: map[string]string{"given": name}})
+		assert.NoError(t, err)
+		return result{name, r, out}
+	}
+	check := func(r result) {
+		assert.Equal(t, r.name, r.request.Header.Get("X-Set"))
+		assert.Equal(t, "body of "+r.name, readBody(t, r.request))
+		assert.Equal(t, map[string]string{"given": r.name, "name": r.name}, r.outcome.Metadata)
+		assert.Equal(t, r.outcome.Metadata, r.outcome.Session.Metadata)
+		assert.Equal(t, r.name, r.outcome.Session.Alias)
+	}
+	var group sync.WaitGroup
+	for i := range 16 {
+		group.Go(func() {
+			var results []result
+			for j := range 50 {
+				results = append(results, serve(fmt.Sprintf("request-%d-%d", i, j), j%5))
+			}
+			for _, r := range results {
+				check(r)
+			}
+		})
+	}
+	group.Wait()
+
+	var seen *coprocesspb.Object
+	h.Dispatcher = plugin(func(o *coprocesspb.Object) { seen = o.CloneVT() })
+	r := newRequest("GET", "/", "")
+	_, err := h.Request(t.Context(), r, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"Host": "example.com"}, seen.Request.Headers, "nothing is left of other requests")
+	require.Empty(t, seen.Request.Params)
+	require.Empty(t, seen.Request.RawBody)
+	require.Empty(t, seen.Request.SetHeaders)
+	require.Empty(t, seen.Request.ReturnOverrides.ResponseError)
+	require.Nil(t, seen.Session)
+	require.Nil(t, seen.Metadata)
 }

@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// firstParams returns the first value of each parameter as text. Parameters
-// that net/url refuses are left out, as in the reference.
-func firstParams(query string) map[string]string {
-	first := make(map[string]string)
+// firstParams adds the first value of each parameter as text to first.
+// Parameters that net/url refuses are left out, as in the reference.
+func firstParams(first map[string]string, query string) map[string]string {
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" || strings.Contains(pair, ";") {
 			continue

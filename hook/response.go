@@ -179,7 +179,7 @@ func (sent *sentResponse) headers(got *coprocesspb.ResponseObject) (http.Header,
 		// A message made anew that speaks of multivalue_headers only.
 		return header, nil
 	}
-	shown := firstValues(sent.header)
+	shown := firstValues(make(map[string]string), sent.header)
 	for name := range shown {
 		if _, kept := first[name]; !kept {
 			header.Del(name)
