@@ -73,7 +73,11 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    rendered = traceback.TracebackException.from_exception(error, limit=-_MOST_FRAMES)
+    # Our frames are outermost. Rendering them would read our source files.
+    outermost = error.__traceback__
+    while outermost is not None and _is_internal(outermost.tb_frame.f_code.co_filename):
+        outermost = outermost.tb_next
+    rendered = traceback.TracebackException(type(error), error, outermost or error.__traceback__, limit=-_MOST_FRAMES)
     pending, seen = [rendered], {id(rendered)}
     while pending:
         one = pending.pop()

@@ -31,7 +31,7 @@ func startPython(ctx context.Context, root string) (*bridge.Runtime, coprocess.P
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := r.Load(ctx, coprocess.Code{Name: "bench", Dir: filepath.Join(root, "tests", "bench", "plugin"), Entry: "middleware.py"})
+	p, err := r.Load(ctx, coprocess.Code{Name: "bench", Dir: filepath.Join(root, "tests", "bench", "testdata", "plugin"), Entry: "middleware.py"})
 	return r, p, err
 }
 

@@ -79,7 +79,7 @@ func (s *site) bundle(ctx context.Context, root, name, driver string, middleware
 	manifest := document{"custom_middleware": middleware}
 	middleware["driver"] = driver
 	if driver == "python" {
-		source, err := os.ReadFile(filepath.Join(root, "tests", "bench", "plugin", "middleware.py"))
+		source, err := os.ReadFile(filepath.Join(root, "tests", "bench", "testdata", "plugin", "middleware.py"))
 		if err != nil {
 			return err
 		}
