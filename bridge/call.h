@@ -54,6 +54,7 @@ struct krait_call {
   /* The scheduler's. */
   enum krait_state state;
   struct krait_call *next, *previous;
+  long long begin_by; /* nanoseconds of CLOCK_MONOTONIC */
 
   pthread_mutex_t mutex; /* guards what follows */
   bool running, interrupted;

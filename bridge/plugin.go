@@ -264,12 +264,15 @@ func (p *plugin) call(ctx context.Context, q func() (request, error), function s
 		return nil, k.fail(err)
 	}
 	k.c.handle = C.longlong(p.handle)
-	k.submit()
+	k.submit(waitOf(time.Until(began.Add(limit))))
 	if err := k.await(ctx, began, limit); err != nil {
 		return nil, err
 	}
 	if k.refused {
 		return nil, k.fail(fmt.Errorf("%w: it is %s", coprocess.ErrNotReady, p.runtime.State()))
+	}
+	if k.c.error.kind == C.KRAIT_TOO_LATE {
+		return nil, k.fail(errWaited())
 	}
 	if err := goError(&k.c.error); err != nil {
 		return nil, k.fail(err)

@@ -15,6 +15,7 @@ enum krait_error_kind {
   KRAIT_TIMED_OUT, /* HookTimeout came out */
   KRAIT_NOT_FOUND, /* HookNotFoundError came out */
   KRAIT_NO_MEMORY, /* no thread state or no memory */
+  KRAIT_TOO_LATE,  /* it was not run, because it had waited too long */
 };
 
 struct krait_text {

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* A thread hands over what it has after so many calls: who waits for the first
  * of them should not wait for all. */
@@ -99,7 +100,14 @@ void krait_schedule(size_t most_running) {
   pthread_mutex_unlock(&s.mutex);
 }
 
-bool krait_submit(struct krait_call *call) {
+static long long now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (long long)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+bool krait_submit(struct krait_call *call, long long wait) {
+  call->begin_by = now() + wait;
   pthread_mutex_lock(&s.mutex);
   call->state = KRAIT_QUEUED;
   append(&s.queue, call);
@@ -158,6 +166,16 @@ static size_t batch(void) {
   return half < LONGEST_BATCH ? half : LONGEST_BATCH;
 }
 
+/* Ends the queue's first call, if there is one, without running it. */
+static void end_first(enum krait_error_kind why) {
+  struct krait_call *call = s.queue.first;
+  if (call != NULL) {
+    leave_queue(call, KRAIT_IDLE);
+    call->error.kind = why;
+    append(&s.ended, call);
+  }
+}
+
 /* Runs calls as long as it is this thread's turn. The mutex is held, and the
  * interpreter's lock. */
 static void run_batch(void) {
@@ -170,6 +188,10 @@ static void run_batch(void) {
       break;
     }
     struct krait_call *call = s.queue.first;
+    if (now() > call->begin_by) {
+      end_first(KRAIT_TOO_LATE);
+      continue;
+    }
     leave_queue(call, KRAIT_RUNNING);
     s.running++;
     ask_for_thread();
@@ -177,16 +199,6 @@ static void run_batch(void) {
     krait_run(call);
     pthread_mutex_lock(&s.mutex);
     leave_thread(call);
-  }
-}
-
-/* Fails the queue's first call: there is no thread state for it. */
-static void fail_first(void) {
-  struct krait_call *call = s.queue.first;
-  if (call != NULL) {
-    leave_queue(call, KRAIT_IDLE);
-    call->error.kind = KRAIT_NO_MEMORY;
-    append(&s.ended, call);
   }
 }
 
@@ -211,7 +223,7 @@ bool krait_serve(struct krait_call **ended) {
   if (attached) {
     run_batch();
   } else {
-    fail_first();
+    end_first(KRAIT_NO_MEMORY); /* for a thread state */
   }
   *ended = s.ended.first;
   s.ended.first = s.ended.last = NULL;

@@ -63,12 +63,19 @@ func (r *Runtime) served() <-chan struct{} {
 	return ended
 }
 
-// submit makes k run as soon as it can.
-func (k *call) submit() {
-	if C.krait_submit(k.c) {
+// submit makes k run as soon as it can, or not at all when that is later than
+// after wait.
+func (k *call) submit(wait time.Duration) {
+	if C.krait_submit(k.c, C.longlong(wait)) {
 		k.runtime.serving.Go(k.runtime.serve)
 	}
 }
+
+// waitOf is how long a call with this limit waits to be run, a little less than
+// half of it. So one that runs has at least the other half, and a hook that calls
+// back into the gateway gets an answer before its own time is over, also when all
+// places are taken.
+func waitOf(limit time.Duration) time.Duration { return limit * 9 / 20 }
 
 // withdraw takes k back; false when it has begun.
 func (k *call) withdraw() bool { return bool(C.krait_withdraw(k.c)) }
@@ -77,13 +84,8 @@ func (k *call) withdraw() bool { return bool(C.krait_withdraw(k.c)) }
 // waiting and running. When it returns an error, k is given up, if it still
 // runs, and no longer the caller's; else plugin code has returned, and the
 // outcome is in k.
-//
-// A call that waits to be run does so for half of its limit at most, so that one
-// that runs has at least the other half, and so that a hook that calls back into
-// the gateway gets an answer before its own time is over, also when all places
-// are taken.
 func (k *call) await(ctx context.Context, began time.Time, limit time.Duration) error {
-	k.timer.Reset(limit / 2)
+	k.timer.Reset(waitOf(limit))
 	select {
 	case <-k.done:
 		return nil

@@ -21,8 +21,9 @@
 void krait_schedule(size_t most_running);
 
 /* Puts call into the queue. True: the caller has to start a goroutine that
- * calls krait_serve. */
-bool krait_submit(struct krait_call *call);
+ * calls krait_serve. A call that has not begun after so many nanoseconds ends
+ * with KRAIT_TOO_LATE, if nobody withdraws it before. */
+bool krait_submit(struct krait_call *call, long long wait);
 
 /* Takes call out of the queue; false when it is not there (any more). */
 bool krait_withdraw(struct krait_call *call);
