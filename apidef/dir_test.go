@@ -231,6 +231,21 @@ func TestDirOfOASDefinitions(t *testing.T) {
 }
 
 // Of many who add the same API one succeeds, and readers see whole files only.
+func TestDirRefusesOtherSpellingsOfAListenPath(t *testing.T) {
+	path := writeDir(t, map[string]string{
+		"a.json": definition("a", "/a/", ""),
+		"h.json": definition("h", "/h/", `"domain": "api.example.com", `),
+	})
+	for spelling, more := range map[string]string{
+		"/%61/": "", "/a": "", "/%61": "",
+		"/h": `"domain": "API.example.com:8080", `, "/%68/": `"domain": "api.example.com.", `,
+	} {
+		// Its file would come first, so that the next reload would give it the path.
+		_, err := apidef.NewDir(path).Add(apidef.Change{Data: []byte(definition("0", spelling, more))})
+		require.ErrorIs(t, err, apidef.ErrConflict, spelling)
+	}
+}
+
 func TestDirConcurrentChanges(t *testing.T) {
 	path := t.TempDir()
 	dir := apidef.NewDir(path)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,7 +201,15 @@ func (c claims) check(loaded *Loaded) {
 
 // route is the same for APIs that would take the same requests.
 func route(api *API) string {
-	return strings.ToLower(api.Domain) + " " + strings.TrimRight(api.Proxy.ListenPath, "/")
+	path := api.Proxy.ListenPath
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded
+	}
+	domain := api.Domain
+	if host, _, err := net.SplitHostPort(domain); err == nil {
+		domain = host
+	}
+	return strings.ToLower(strings.TrimSuffix(domain, ".")) + " " + strings.Trim(path, "/")
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -151,6 +151,9 @@ func (c *oasConverter) api() *API {
 	}
 	if d := server.CustomDomain; d != nil && c.on("server.customDomain", d.Enabled, d.Name != "") {
 		api.Domain = d.Name
+		if d.Name == "" {
+			c.fault(oasPrefix+"server.customDomain.name", "is missing, so that every host would be served", "write the name, or set enabled to false")
+		}
 	}
 	if p := c.file.Upstream.PreserveHostHeader; p != nil {
 		api.Proxy.PreserveHostHeader = c.on("upstream.preserveHostHeader", p.Enabled, false)

@@ -61,7 +61,7 @@ func (p *protections) runOAS(document *oasDocument) {
 		p.oasMiddleware(extension)
 	}
 	p.check(p.tree, "", protection{path: "x-tyk-streaming", next: "remove it"})
-	p.expiry(jsonfile.TextAt(p.tree, oasPrefix+"info.expiration"), oasPrefix+"info.expiration")
+	p.expiry(p.tree, "", oasPrefix+"info.expiration")
 }
 
 // oasAuthentication refuses every kind of authentication but plugins, stored
@@ -154,6 +154,7 @@ func (p *protections) onlyIn(extension, object jsonfile.Member, known ...string)
 // oasMiddleware refuses middleware for single operations, and kinds of
 // middleware that are not known.
 func (p *protections) oasMiddleware(extension jsonfile.Member) {
+	p.objects(extension.Value, extension.Field, "middleware.operations.*")
 	for _, m := range jsonfile.Find(extension.Value, "middleware.*") {
 		switch strings.ToLower(lastName(m.Field)) {
 		case "global":

@@ -48,7 +48,11 @@ func parse(name string, data []byte, now time.Time) (*API, *Partial, []string, e
 			faults = append(faults, fault)
 		}
 	}
-	faults = append(faults, judge.faults...)
+	for _, fault := range judge.faults {
+		if !reported(faults, fault.Field) {
+			faults = append(faults, fault)
+		}
+	}
 	api.ExpiresAt = judge.expiresAt
 	return api, partialOf(api, len(judge.faults) > 0), warnings, jsonfile.NewError(faults)
 }

@@ -1,6 +1,7 @@
 package apidef
 
 import (
+	"strings"
 	"time"
 
 	"github.com/krait-gateway/krait/jsonfile"
@@ -98,7 +99,7 @@ func (p *protections) run() {
 	if !jsonfile.Holds(p.tree, "use_keyless") {
 		p.oneAuthentication()
 	}
-	p.expiry(jsonfile.TextAt(p.tree, "expiration"), "expiration")
+	p.expiry(p.tree, "", "expiration")
 	p.versions()
 }
 
@@ -126,8 +127,11 @@ func (p *protections) oneAuthentication() {
 // check refuses setting when it is active in tree, which is at prefix in the
 // file.
 func (p *protections) check(tree any, prefix string, setting protection) {
-	if setting.unless != "" && jsonfile.Holds(tree, setting.unless) {
+	if setting.unless != "" && jsonfile.IsTrue(tree, setting.unless) {
 		return
+	}
+	if at := strings.LastIndexByte(setting.path, '.'); at >= 0 {
+		p.objects(tree, prefix, setting.path[:at])
 	}
 	active := setting.active
 	if active == nil {
@@ -140,11 +144,38 @@ func (p *protections) check(tree any, prefix string, setting protection) {
 	}
 }
 
+// objects refuses what stands at path, or on the way there, and is no object:
+// nothing can be found in it.
+func (p *protections) objects(tree any, prefix, path string) {
+	for end := range len(path) + 1 {
+		if end < len(path) && path[end] != '.' {
+			continue
+		}
+		for _, m := range jsonfile.Find(tree, path[:end]) {
+			field := joinField(prefix, m.Field)
+			if _, ok := m.Value.(map[string]any); !ok && jsonfile.IsSet(m.Value) && !reported(p.faults, field) {
+				p.add(field, "must be an object, so that it can be seen what it asks for", "write { ... }")
+			}
+		}
+	}
+}
+
 func (p *protections) add(field, problem, next string) {
 	p.faults = append(p.faults, jsonfile.Fault{File: p.name, Field: field, Problem: problem, Next: next})
 }
 
-func (p *protections) expiry(text, field string) {
+// expiry judges the time at path in tree, which is at prefix in the file.
+func (p *protections) expiry(tree any, prefix, path string) {
+	for _, m := range jsonfile.Find(tree, path) {
+		text, ok := m.Value.(string)
+		if !ok && jsonfile.IsSet(m.Value) {
+			text = "?"
+		}
+		p.expires(text, joinField(prefix, m.Field))
+	}
+}
+
+func (p *protections) expires(text, field string) {
 	if text == "" || text == "-1" {
 		return
 	}
@@ -162,7 +193,7 @@ func (p *protections) expiry(text, field string) {
 func limits(value any) bool {
 	rate, oddRate := numberAt(value, "rate")
 	per, oddPer := numberAt(value, "per")
-	return !jsonfile.Holds(value, "disabled") && (oddRate || oddPer || (rate > 0 && per > 0))
+	return !jsonfile.IsTrue(value, "disabled") && (oddRate || oddPer || (rate > 0 && per > 0))
 }
 
 func above(limit float64) func(any) bool {

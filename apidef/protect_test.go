@@ -113,6 +113,28 @@ func TestParseRefusesProxyProtections(t *testing.T) {
 	}
 }
 
+func TestParseRefusesProtectionsThatCannotBeSeen(t *testing.T) {
+	for _, tc := range []struct{ members, field string }{
+		{`"version_data": {"not_versioned": true, "versions": [{"name": "Default", "use_extended_paths": true, "extended_paths": {"black_list": [{"path": "/x"}]}}]}`, "version_data.versions"},
+		{`"version_data": {"not_versioned": true, "versions": {"Default": [{"override_target": "http://x"}]}}`, "version_data.versions.Default"},
+		{version(`"use_extended_paths": true, "extended_paths": [{"black_list": [{"path": "/x"}]}]`), "version_data.versions.Default.extended_paths"},
+		{version(`"paths": [{"black_list": ["/x"]}]`), "version_data.versions.Default.paths"},
+		{`"request_signing": [{"is_enabled": true}]`, "request_signing"},
+		{`"graphql": [{"enabled": true}]`, "graphql"},
+		{`"auth_configs": [{"use_certificate": true}]`, "auth_configs"},
+		{`"enable_ip_whitelisting": true, "ip_access_control_disabled": "false"`, "enable_ip_whitelisting"},
+		{`"global_rate_limit": {"rate": 10, "per": 1, "disabled": "no"}`, "global_rate_limit"},
+		{`"global_rate_limit": {"rate": 10, "per": 1, "disabled": true, "Disabled": false}`, "global_rate_limit"},
+		{`"expiration": 978307200`, "expiration"},
+	} {
+		t.Run(tc.members, func(t *testing.T) {
+			_, _, err := apidef.Parse("a.json", with(tc.members))
+			require.NotEmpty(t, jsonfile.Faults("a.json", err))
+			require.Equal(t, tc.field, jsonfile.Faults("a.json", err)[0].Field)
+		})
+	}
+}
+
 func TestParseAcceptsProtectionsThatAreSwitchedOff(t *testing.T) {
 	for _, members := range []string{
 		`"enable_ip_whitelisting": true, "ip_access_control_disabled": true`,

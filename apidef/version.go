@@ -14,6 +14,7 @@ const defaultVersion = "Default"
 // only those that restrict nothing.
 func (p *protections) versions() {
 	const field = "version_data.versions"
+	p.objects(p.tree, "", field+".*")
 	all := make(map[string]any)
 	for _, m := range jsonfile.Find(p.tree, field+".*") {
 		all[m.Field[len(field)+1:]] = m.Value
@@ -33,7 +34,7 @@ func (p *protections) versions() {
 	p.version(version, at)
 	if !notVersioned {
 		// Tyk does not look at the expiry of an unversioned API.
-		p.expiry(jsonfile.TextAt(version, "expires"), at+".expires")
+		p.expiry(version, at, "expires")
 	}
 }
 
@@ -80,6 +81,7 @@ func (p *protections) version(version any, at string) {
 	if !jsonfile.Holds(version, "use_extended_paths") {
 		return
 	}
+	p.objects(version, at, "extended_paths")
 	// Also what is not known here may protect a path.
 	for _, m := range jsonfile.Find(version, "extended_paths.*") {
 		name := m.Field[strings.IndexByte(m.Field, '.')+1:]

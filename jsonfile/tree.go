@@ -105,18 +105,34 @@ func IsSet(value any) bool {
 }
 
 // IsOn is [IsSet] for what has a switch of its own: an object that says
-// "enabled": false or "disabled": true is off whatever else it holds.
+// "enabled": false or "disabled": true is off whatever else it holds. One that
+// says both on and off, or has something else than true or false in its switch,
+// counts as on.
 func IsOn(value any) bool {
 	object, ok := value.(map[string]any)
 	if !ok {
 		return IsSet(value)
 	}
-	for _, name := range [...]string{"enabled", "enable", "is_enabled", "enable_cache", "use_discovery_service"} {
+	off := IsTrue(object, "disabled")
+	for _, name := range [...]string{"enabled", "enable", "is_enabled"} {
 		for _, m := range Find(object, name) {
-			if m.Value == false {
-				return false
+			if IsSet(m.Value) {
+				return true
 			}
+			off = off || m.Value == false
 		}
 	}
-	return !Holds(object, "disabled") && IsSet(value)
+	for _, name := range [...]string{"enable_cache", "use_discovery_service"} {
+		for _, m := range Find(object, name) {
+			off = off || m.Value == false
+		}
+	}
+	return !off && IsSet(value)
+}
+
+// IsTrue says whether the value at path is true, and nothing else is there in
+// another letter case.
+func IsTrue(tree any, path string) bool {
+	found := Find(tree, path)
+	return len(found) > 0 && !slices.ContainsFunc(found, func(m Member) bool { return m.Value != true })
 }

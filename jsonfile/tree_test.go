@@ -53,6 +53,12 @@ func TestIsOn(t *testing.T) {
 		{`{"Enable": false, "a": 1}`, true, false},
 		{`{"disabled": true, "a": 1}`, true, false},
 		{`{"disabled": false, "a": 1}`, true, true},
+		{`{"disabled": "false", "a": 1}`, true, true},
+		{`{"enabled": true, "disabled": true}`, true, true},
+		{`{"enabled": true, "Enabled": false}`, true, true},
+		{`{"enabled": true, "enable": false}`, true, true},
+		{`{"enabled": "false"}`, true, true},
+		{`{"enabled": null, "a": 1}`, true, true},
 	} {
 		t.Run(tc.json, func(t *testing.T) {
 			tree, err := jsonfile.Parse("f.json", []byte(`{"v": `+tc.json+`}`))
