@@ -54,11 +54,15 @@ type Config struct {
 
 // Watcher watches until it is closed. Make one with [New].
 type Watcher struct {
-	config  Config
-	files   *fsnotify.Watcher
-	watched map[string]*Place // directories; belongs to the goroutine after New
-	full    bool              // MostDirectories was reached
-	done    sync.WaitGroup
+	config Config
+	files  *fsnotify.Watcher
+	// What follows belongs to the goroutine after New.
+	watched map[string]*Place // directories
+	// roots are the directories of Places, by the path that leads to each. They
+	// are watched from above too, because they may be replaced as a whole.
+	roots map[string]*Place
+	full  bool // MostDirectories was reached
+	done  sync.WaitGroup
 }
 
 // New begins to watch. What is not there, or cannot be watched, is logged and
@@ -72,7 +76,7 @@ func New(config Config) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
-	w := &Watcher{config: config, files: files, watched: make(map[string]*Place)}
+	w := &Watcher{config: config, files: files, watched: make(map[string]*Place), roots: make(map[string]*Place)}
 	for _, place := range config.Places {
 		w.begin(place)
 	}
@@ -97,6 +101,12 @@ func (w *Watcher) begin(place Place) {
 		w.left(place.Path, err)
 	case info.IsDir():
 		w.add(place.Path, &place)
+		w.roots[place.Path] = &place
+		if above := filepath.Dir(place.Path); w.watched[above] == nil {
+			if err := w.files.Add(above); err != nil {
+				w.left(above, err)
+			}
+		}
 	default:
 		file, ignore := place.Path, place.Ignore
 		place.Deep = false
@@ -107,26 +117,43 @@ func (w *Watcher) begin(place Place) {
 	}
 }
 
-// add watches dir, and what is below it when place is deep.
+// add watches dir, and what is below it when place is deep. Links are followed:
+// a plugin in development may be linked to from where bundles are.
 func (w *Watcher) add(dir string, place *Place) {
-	if !place.Deep {
-		w.addOne(dir, place)
+	w.addOne(dir, place)
+	if !place.Deep || w.watched[dir] == nil {
 		return
 	}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return nil //nolint:nilerr // it has gone meanwhile, or is nobody's business
-		case !entry.IsDir():
-			return nil
-		case path != dir && (isNoise(path) || isEnvironment(path)):
-			return fs.SkipDir
-		}
-		w.addOne(path, place)
-		return nil
-	})
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		w.left(dir, err)
+		return // it has gone meanwhile, or is nobody's business
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		if !entry.IsDir() && !w.isLinkedDir(path, entry, place) || isNoise(path) || isEnvironment(path) {
+			continue
+		}
+		w.add(path, place)
+	}
+}
+
+// isLinkedDir says whether path is a link to a directory that is to be watched,
+// which one that the link is in is not: it would have no end.
+func (w *Watcher) isLinkedDir(path string, entry fs.DirEntry, place *Place) bool {
+	if entry.Type()&fs.ModeSymlink == 0 || place.Ignore != nil && place.Ignore(path) {
+		return false
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	for above := filepath.Dir(path); ; above = filepath.Dir(above) {
+		if other, err := os.Stat(above); err == nil && os.SameFile(info, other) {
+			return false
+		}
+		if above == filepath.Dir(above) {
+			return true
+		}
 	}
 }
 
@@ -190,6 +217,9 @@ func (w *Watcher) matters(event fsnotify.Event) bool {
 	if event.Op == fsnotify.Chmod {
 		return false
 	}
+	if root := w.roots[filepath.Clean(event.Name)]; root != nil {
+		return w.again(event, root)
+	}
 	place := w.watched[filepath.Dir(event.Name)]
 	if place == nil {
 		place = w.watched[event.Name] // the directory itself
@@ -202,6 +232,24 @@ func (w *Watcher) matters(event fsnotify.Event) bool {
 	}
 	if info, err := os.Lstat(event.Name); place.Deep && err == nil && info.IsDir() && event.Has(fsnotify.Create) {
 		w.add(event.Name, place)
+	}
+	return true
+}
+
+// again watches the directory of a place anew, which was made, removed or
+// replaced.
+func (w *Watcher) again(event fsnotify.Event, place *Place) bool {
+	if !event.Has(fsnotify.Create | fsnotify.Remove | fsnotify.Rename) {
+		return false
+	}
+	for dir := range w.watched {
+		if dir == place.Path || strings.HasPrefix(dir, place.Path+string(filepath.Separator)) {
+			delete(w.watched, dir)
+			_ = w.files.Remove(dir) // fails when it has gone, which is as good
+		}
+	}
+	if info, err := os.Stat(place.Path); err == nil && info.IsDir() {
+		w.add(place.Path, place)
 	}
 	return true
 }

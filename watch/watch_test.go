@@ -108,6 +108,67 @@ func TestDirectoriesThatComeLaterAreWatched(t *testing.T) {
 	changed(t, changes)
 }
 
+func TestAPlaceIsReplaced(t *testing.T) {
+	move := func(t *testing.T, from, to string) { t.Helper(); require.NoError(t, os.Rename(from, to)) }
+	for name, c := range map[string]struct {
+		deep   bool
+		change func(t *testing.T, dir string)
+	}{
+		"removed and made again": {change: func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(dir))
+			write(t, filepath.Join(dir, "a.json"), "2")
+		}},
+		"moved away for another": {deep: true, change: func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir+".new", "sub", "a.json"), "2")
+			move(t, dir, dir+".old")
+			move(t, dir+".new", dir)
+		}},
+		"a link that leads elsewhere now": {deep: true, change: func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir+".2", "sub", "a.json"), "2")
+			require.NoError(t, os.Symlink(filepath.Base(dir)+".2", dir+".tmp"))
+			move(t, dir, dir+".1")
+			move(t, dir+".tmp", dir)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "apps")
+			write(t, filepath.Join(dir, "sub", "a.json"), "1")
+			changes := start(t, watch.Config{Places: []watch.Place{{Path: dir, Deep: c.deep}}})
+			c.change(t, dir)
+			changed(t, changes)
+			drained(t, changes, filepath.Join(dir, "witness"))
+			write(t, filepath.Join(dir, "witness"), "2")
+			changed(t, changes)
+		})
+	}
+}
+
+func TestARelativePlaceIsReplaced(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "apps/a.json", "1")
+	changes := start(t, watch.Config{Places: []watch.Place{{Path: "apps"}}})
+	require.NoError(t, os.Rename("apps", "old"))
+	require.NoError(t, os.Mkdir("apps", 0o755))
+	changed(t, changes)
+	drained(t, changes, "apps/witness")
+	write(t, "apps/witness", "2")
+	changed(t, changes)
+}
+
+func TestLinkedDirectoriesAreWatched(t *testing.T) {
+	base := t.TempDir()
+	write(t, filepath.Join(base, "source", "pkg", "m.py"), "1")
+	require.NoError(t, os.Mkdir(filepath.Join(base, "bundles"), 0o755))
+	for link, to := range map[string]string{"bundles/plugin": "../source", "link": "bundles", "source/pkg/up": "../..", "bundles/managed": "../source"} {
+		require.NoError(t, os.Symlink(to, filepath.Join(base, link)))
+	}
+	changes := start(t, watch.Config{Places: []watch.Place{{Path: filepath.Join(base, "link"), Deep: true, Ignore: func(path string) bool {
+		return filepath.Base(path) == "managed"
+	}}}})
+	write(t, filepath.Join(base, "source", "pkg", "m.py"), "2")
+	changed(t, changes)
+}
+
 func TestNoiseIsIgnored(t *testing.T) {
 	dir := t.TempDir()
 	for _, sub := range []string{".git", "__pycache__", "venv"} {
