@@ -12,7 +12,7 @@ STEP := scripts/step
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # How long each fuzz target runs; a longer search is FUZZTIME=5m make fuzz.
-FUZZTIME ?= 3s
+FUZZTIME ?= 2s
 # For one whole package: the slowest drives the built binary.
 TEST_TIMEOUT ?= 8m
 # Further flags for go test, for example TESTFLAGS='-run TestTutorial -v'.
@@ -32,17 +32,16 @@ help: ## List the targets
 run: setup-run build ## Set up, build, start the demo gateway
 	@go run ./examples/demo
 
+# The tests run beside each other: many wait more than they compute.
 .PHONY: test
 test: ## Set up, lint, run every test (what CI runs)
 	@$(MAKE) setup-test
 	@$(STEP) "generated files" $(MAKE) check-generate
 	@$(STEP) "lint Python, C, scripts" $(MAKE) lint-python lint-c lint-scripts
 	@$(STEP) "build" $(MAKE) build build-nocgo
-	@$(STEP) "Python tests" $(MAKE) test-python
 	@$(STEP) "go vet" $(MAKE) vet
 	@$(STEP) "lint Go" $(MAKE) lint-go
-	@$(STEP) "Go tests" $(MAKE) test-go
-	@$(STEP) "bridge with further CPythons" $(MAKE) test-pythons
+	@$(STEP) "tests in Go and Python" $(MAKE) -j 3 --output-sync=target test-go test-python test-pythons
 	@$(STEP) "fuzz" $(MAKE) fuzz
 
 .PHONY: build
