@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/krait-gateway/krait/apidef"
@@ -165,18 +166,31 @@ func (s *slot) obstacle() string {
 	if field := old.OtherProtection(asked); field != "" {
 		return "the newest definition asks for other protection (" + field + ")"
 	}
-	if pluginsOf(asked) > pluginsOf(old) {
+	if asksForMorePlugins(old, asked) {
 		return "the newest definition asks for more plugin code, which may protect"
 	}
 	return ""
 }
 
-// pluginsOf counts what has hooks.
-func pluginsOf(def *apidef.API) int {
-	if n := len(def.Bundles); n > 0 || !def.CustomMiddleware.HasHooks() {
-		return n
+// asksForMorePlugins says whether asked names more bundles than old, or without
+// a bundle a hook that old does not run.
+func asksForMorePlugins(old, asked *apidef.API) bool {
+	if n := len(asked.Bundles); n > 0 || len(old.Bundles) > 0 {
+		return n > len(old.Bundles)
 	}
-	return 1
+	mine, other := &old.CustomMiddleware, &asked.CustomMiddleware
+	for _, lists := range [...][2][]apidef.MiddlewareDefinition{
+		{mine.Pre, other.Pre}, {mine.PostKeyAuth, other.PostKeyAuth}, {mine.Post, other.Post}, {mine.Response, other.Response},
+	} {
+		runs := make(map[string]bool)
+		for _, hook := range lists[0] {
+			runs[hook.Name] = runs[hook.Name] || hook.Runs()
+		}
+		if slices.ContainsFunc(lists[1], func(hook apidef.MiddlewareDefinition) bool { return hook.Runs() && !runs[hook.Name] }) {
+			return true
+		}
+	}
+	return false
 }
 
 // enter adds the route of one. Without a listen path there is none; where it is

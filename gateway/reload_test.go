@@ -303,6 +303,26 @@ func TestOldVersionMustNotServeWhenTheNewestAsksForOtherProtection(t *testing.T)
 	})
 }
 
+func TestOldVersionMustNotServeWhenTheNewestRunsMoreHooks(t *testing.T) {
+	up := newUpstream(t)
+	good := definition(t, "a", "/a/", up.URL, map[string]any{
+		"custom_middleware": map[string]any{"driver": "grpc", "pre": []any{map[string]any{"name": "Version"}, map[string]any{"name": "Off", "disabled": true}}},
+	})
+	f := startReloading(t, setup{}, version{}, good)
+	require.Equal(t, 200, f.get("/a/").code)
+	f.reload(version{}, faulty(t, good, nil))
+	require.Equal(t, 200, f.get("/a/").code, "the same hooks")
+	for name, pre := range map[string][]apidef.MiddlewareDefinition{
+		"one more":        {{Name: "Version"}, {Name: "CheckAddress"}},
+		"one switched on": {{Name: "Version"}, {Name: "Off"}},
+	} {
+		f.reload(version{}, good)
+		require.Equal(t, 200, f.get("/a/").code)
+		f.reload(version{}, faulty(t, good, func(p *apidef.Partial) { p.Asked.CustomMiddleware.Pre = pre }))
+		require.Equal(t, 503, f.get("/a/").code, name)
+	}
+}
+
 func TestOldVersionServesUntilTheNewOneIsReady(t *testing.T) {
 	up := newUpstream(t)
 	release := make(chan struct{})
