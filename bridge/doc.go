@@ -3,10 +3,10 @@
 // functions (python.h), so one binary serves every CPython from 3.9 on.
 //
 // [Start] starts the interpreter once in a process; [Runtime.Load] makes a
-// bundle's code callable as a [coprocess.Plugin]. Hooks run on the thread of
-// the goroutine that Dispatch starts for them, each OS thread keeping its
-// Python thread state, so that hooks that wait for I/O wait side by side;
-// Config.MaxInFlight bounds how many.
+// bundle's code callable as a [coprocess.Plugin]. Calls wait in one queue, which
+// the thread that has the interpreter's lock works off (schedule.h). When a hook
+// gives the lock up, another thread goes on, so that hooks that wait for I/O wait
+// side by side; Config.MaxInFlight bounds how many.
 //
 // Everything is safe for concurrent use. [Runtime.Stop] lets calls in flight
 // end, and later calls fail with [coprocess.ErrNotReady].
