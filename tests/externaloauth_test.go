@@ -71,37 +71,11 @@ func TestExternalOAuthIntrospection(t *testing.T) {
 	s.externalOAuth("stranger", upstream, idp.introspection(object{"client_secret": "wrong"}))
 	g := s.start()
 
-	introspections := func(work func()) int {
-		before := idp.introspections()
-		work()
-		return idp.introspections() - before
-	}
-	t.Run("many requests with one token cost one introspection", func(t *testing.T) {
-		token := idp.token("app", "")
-		require.Equal(t, 1, introspections(func() {
-			for range manyRequests {
-				require.Equal(t, http.StatusOK, g.get("/classic/", bearer(token)...).status)
-			}
-		}))
-	})
-	t.Run("many first requests at once cost one introspection", func(t *testing.T) {
-		token := idp.token("app", "")
-		require.Equal(t, 1, introspections(func() {
-			require.Equal(t, map[int]int{http.StatusOK: manyRequests}, g.atOnce("/classic/", token))
-		}))
-	})
-	t.Run("when a token expires it is asked for once more and refused", func(t *testing.T) {
-		token := idp.token("short", "")
-		require.Equal(t, 2, introspections(func() {
-			require.Equal(t, http.StatusOK, g.get("/classic/", bearer(token)...).status)
-			g.awaitStatus(http.StatusUnauthorized, "/classic/", token)
-			require.Equal(t, http.StatusUnauthorized, g.get("/classic/", bearer(token)...).status)
-		}))
-	})
+	idp.testCaching(t, g, "/classic/", "/brief/")
 	for _, id := range []string{"classic", "oas", "oas-id"} {
 		t.Run("a definition: "+id, func(t *testing.T) {
 			path, token := "/"+id+"/", idp.token("app", "")
-			require.Equal(t, 1, introspections(func() {
+			require.Equal(t, 1, idp.introspectionsOf(func() {
 				for range 3 {
 					require.Equal(t, http.StatusOK, g.get(path, bearer(token)...).status)
 				}
@@ -112,16 +86,6 @@ func TestExternalOAuthIntrospection(t *testing.T) {
 			require.Equal(t, http.StatusBadRequest, g.get(path).status)
 		})
 	}
-	t.Run("a revoked token is refused when the cache time is over", func(t *testing.T) {
-		token := idp.token("app", "")
-		require.Equal(t, 2, introspections(func() {
-			require.Equal(t, http.StatusOK, g.get("/brief/", bearer(token)...).status)
-			idp.revoke("app", token)
-			revoked := time.Now()
-			g.awaitStatus(http.StatusUnauthorized, "/brief/", token)
-			require.Less(t, time.Since(revoked), 5*time.Second)
-		}))
-	})
 	t.Run("without a cache a revoked token is refused at once", func(t *testing.T) {
 		token := idp.token("app", "")
 		require.Equal(t, http.StatusOK, g.get("/uncached/", bearer(token)...).status)

@@ -120,48 +120,9 @@ func TestReferencePlugin(t *testing.T) {
 
 func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 	t.Helper()
-	introspections := func(work func()) int {
-		before := idp.introspections()
-		work()
-		return idp.introspections() - before
-	}
-	t.Run("many requests with one token cost one introspection", func(t *testing.T) {
-		token := idp.token("app", "")
-		require.Equal(t, 1, introspections(func() {
-			for range manyRequests {
-				require.Equal(t, http.StatusOK, g.get("/api/x", bearer(token)...).status)
-			}
-		}))
-	})
-	t.Run("many first requests at once cost one introspection", func(t *testing.T) {
-		token := idp.token("app", "")
-		require.Equal(t, 1, introspections(func() {
-			require.Equal(t, map[int]int{http.StatusOK: manyRequests}, g.atOnce("/api/", token))
-		}))
-	})
-	t.Run("when a token expires it is asked for once more and refused", func(t *testing.T) {
-		token := idp.token("short", "")
-		issued := time.Now()
-		require.Equal(t, 2, introspections(func() {
-			require.Equal(t, http.StatusOK, g.get("/api/", bearer(token)...).status)
-			g.awaitStatus(http.StatusUnauthorized, "/api/", token)
-			// The server counts whole seconds.
-			require.Greater(t, time.Since(issued), shortLife-1100*time.Millisecond)
-			require.Equal(t, http.StatusUnauthorized, g.get("/api/", bearer(token)...).status)
-		}))
-	})
-	t.Run("a revoked token is refused when max_age is over", func(t *testing.T) {
-		token := idp.token("app", "")
-		require.Equal(t, 2, introspections(func() {
-			require.Equal(t, http.StatusOK, g.get("/brief/", bearer(token)...).status)
-			idp.revoke("app", token)
-			revoked := time.Now()
-			g.awaitStatus(http.StatusUnauthorized, "/brief/", token)
-			require.Less(t, time.Since(revoked), 5*time.Second)
-		}))
-	})
+	idp.testCaching(t, g, "/api/", "/brief/")
 	t.Run("a token that nobody knows", func(t *testing.T) {
-		require.Equal(t, 1, introspections(func() {
+		require.Equal(t, 1, idp.introspectionsOf(func() {
 			for range 3 {
 				r := g.get("/api/", bearer("not-a-token")...)
 				require.Equal(t, http.StatusUnauthorized, r.status)
@@ -171,7 +132,7 @@ func testReferencePlugin(t *testing.T, idp *identityServer, g *gateway) {
 		}))
 	})
 	t.Run("no bearer token", func(t *testing.T) {
-		require.Zero(t, introspections(func() {
+		require.Zero(t, idp.introspectionsOf(func() {
 			require.Equal(t, http.StatusBadRequest, g.get("/api/").status, "by the ID extractor")
 			r := g.get("/api/", "Authorization", "Basic YTpi")
 			require.Equal(t, http.StatusUnauthorized, r.status)
