@@ -26,7 +26,7 @@ class Bundle:
     Only the table of loaded bundles and the calls in flight refer to it.
     """
 
-    __slots__ = ("_events", "_hooks", "_kept", "_specs", "name", "space")
+    __slots__ = ("_events", "_kept", "hooks", "name", "space", "specs")
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Bundle:
             BaseException: whatever the code raised.
         """
         self.name = name
-        self._specs: dict[int, dict[str, str]] = {}
+        self.specs: dict[int, dict[str, str]] = {}  # descriptions of APIs, by number
         self.space = Namespace(number, directory, entry, path)
-        self._hooks, self._events = Context().run(self._load, hooks, events)
+        self.hooks, self._events = Context().run(self._load, hooks, events)
 
     def _load(self, hooks: Sequence[str], events: Sequence[str]) -> tuple[Handlers, Handlers]:
         origin = Origin(bundle=self.name, space=self.space)
@@ -67,9 +67,9 @@ class Bundle:
         Raises:
             HookNotFoundError: there is none.
         """
-        handler = self._hooks.get(name)
+        handler = self.hooks.get(name)
         if handler is None:
-            raise HookNotFoundError(f"bundle {self.name!r}: " + missing_text("hook", name, self._hooks))
+            raise HookNotFoundError(f"bundle {self.name!r}: " + missing_text("hook", name, self.hooks))
         return handler
 
     def event(self, name: str) -> Handler:
@@ -83,15 +83,9 @@ class Bundle:
             raise HookNotFoundError(f"bundle {self.name!r}: " + missing_text("event handler", name, self._events))
         return handler
 
-    def spec(self, number: int, payload: bytes) -> dict[str, str]:
-        """Return the description of an API that is known by ``number``.
-
-        ``payload``, when it is not empty, is a serialised Object that has it.
-        Each call gets a dict of its own, which it may change.
-        """
-        if payload:
-            self._specs[number] = as_dict(Object.FromString(payload).spec)
-        return self._specs[number].copy()
+    def describe(self, number: int, payload: bytes) -> None:
+        """Note the description of an API, which a serialised Object has."""
+        self.specs[number] = as_dict(Object.FromString(payload).spec)
 
     def close(self) -> None:
         """Drop the modules; calls in flight keep their code.

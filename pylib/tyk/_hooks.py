@@ -82,6 +82,17 @@ class Handler:
         response = None
         if self._arity == 3:
             result = self._function(request, session, spec)
+            # What most hooks return; the rest of this is for the others.
+            if (
+                type(result) is tuple
+                and len(result) == 2
+                and result[0] is request
+                and result[1] is session
+                and request.object is wire
+            ):
+                if not own_metadata:
+                    _copy_metadata(session.metadata, message.metadata)
+                return None
         else:
             metadata = message.metadata if own_metadata else session.metadata
             if self._arity == 4:

@@ -48,6 +48,9 @@ __all__ = [
 ]
 
 
+_parse = Object.FromString
+
+
 class _Runtime:
     """All loaded bundles of this interpreter."""
 
@@ -126,9 +129,12 @@ class _Runtime:
             BaseException: whatever the hook raised.
         """
         bundle = self._bundles.get(handle) or self._bundle(handle)
-        handler = bundle.hook(hook)
-        message = Object.FromString(payload)
-        spec = bundle.spec(number, described) if number else as_dict(message.spec)
+        handler = bundle.hooks.get(hook) or bundle.hook(hook)
+        message = _parse(payload)
+        if described:
+            bundle.describe(number, described)
+        # Each call has a dict of its own, which it may change.
+        spec = bundle.specs[number].copy() if number else as_dict(message.spec)
         origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook, bundle.space)
         context = Context()
         rest = context.run(_call, origin, handler.call, message, spec)
