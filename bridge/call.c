@@ -40,6 +40,7 @@ void krait_call_reset(struct krait_call *call, size_t most) {
   trim(&call->reply, most);
   krait_error_clear(&call->error);
   call->interrupted = false;
+  call->unchanged = 0;
 }
 
 char *krait_buffer_room(struct krait_buffer *buffer, size_t size) {

@@ -22,6 +22,14 @@ struct krait_buffer {
 /* What a call does; krait_dispatch and krait_dispatch_event. */
 enum krait_kind { KRAIT_HOOK, KRAIT_EVENT };
 
+/* Bodies of a message; pylib/tyk/_bodies.py has them in this order. */
+enum krait_body {
+  KRAIT_REQUEST_RAW = 1,
+  KRAIT_REQUEST_TEXT = 2,
+  KRAIT_RESPONSE_RAW = 4,
+  KRAIT_RESPONSE_TEXT = 8,
+};
+
 /* Where a call is; guarded by the scheduler's mutex. */
 enum krait_state {
   KRAIT_IDLE,    /* Go's: not begun, or ended and handed over */
@@ -47,7 +55,9 @@ struct krait_call {
   long long number;   /* of the API's description, 0: it is in the message */
   unsigned int index; /* the owner's */
 
-  /* The outcome. */
+  /* The outcome. unchanged: the bodies that are not in it, because they are
+   * those of the request; bits of enum krait_body. */
+  int unchanged;
   struct krait_buffer reply;
   struct krait_error error; /* out: kind is KRAIT_OK on success */
 

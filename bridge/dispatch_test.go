@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -57,6 +58,22 @@ func TestDispatch(t *testing.T) {
 		_, err := p.Dispatch(t.Context(), obj)
 		require.NoError(t, err)
 		require.True(t, before.EqualVT(obj))
+	})
+	t.Run("large bodies of a response: what changed and what did not", func(t *testing.T) {
+		aloneAndTogether(t, func(t *testing.T) {
+			large := bytes.Repeat([]byte("0123456789"), 10_000)
+			obj := object("Respond")
+			obj.HookType = coprocesspb.HookType_Response
+			obj.Request.RawBody, obj.Request.Body = large, string(large)
+			obj.Response = &coprocesspb.ResponseObject{StatusCode: 200, RawBody: large, Body: string(large)}
+			got, err := p.Dispatch(t.Context(), obj)
+			if assert.NoError(t, err) {
+				assert.Equal(t, append(bytes.Clone(large), 0, 0xff), got.Response.RawBody)
+				assert.Equal(t, string(large), got.Response.Body)
+				assert.Equal(t, large, got.Request.RawBody)
+				assert.Equal(t, string(large), got.Request.Body)
+			}
+		})
 	})
 	t.Run("a body of 10 MB comes back whole", func(t *testing.T) {
 		obj := object("AddHeader")

@@ -148,6 +148,17 @@ static py_object *host_fail(py_object *self, py_object *args) {
   return return_none();
 }
 
+static py_object *host_unchanged(py_object *self, py_object *args) {
+  (void)self;
+  struct krait_call *call = ticket(args);
+  py_object *bodies = call == NULL ? NULL : py.PyTuple_GetItem(args, 1);
+  if (bodies == NULL) {
+    return NULL;
+  }
+  call->unchanged = (int)py.PyLong_AsLongLong(bodies);
+  return return_none();
+}
+
 /* Python keeps pointers to these for the life of the interpreter. */
 static py_method_def methods[] = {
     {"log", host_log, PY_METH_VARARGS,
@@ -162,6 +173,8 @@ static py_method_def methods[] = {
      "keep(ticket: int): the call's outcome comes later"},
     {"settle", host_settle, PY_METH_VARARGS,
      "settle(ticket: int, payload: bytes): the call has ended"},
+    {"unchanged", host_unchanged, PY_METH_VARARGS,
+     "unchanged(ticket: int, bodies: int): what the outcome leaves out"},
     {"fail", host_fail, PY_METH_VARARGS,
      "fail(ticket: int, error: BaseException): the call has ended"},
 };

@@ -314,8 +314,9 @@ func (k *call) fail(err error) error {
 	return err
 }
 
-// Dispatch runs the hook obj.HookName. The message that it returns shares Spec
-// with obj: plugin code gets a copy, and what it changes there stays there.
+// Dispatch runs the hook obj.HookName. The message that it returns shares with
+// obj the bodies that the hook has left alone, and Spec: plugin code gets a copy
+// of that, and what it changes there stays there.
 func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
 	hook := obj.GetHookName()
 	var described *description
@@ -335,6 +336,7 @@ func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coproc
 		return nil, err
 	}
 	result.Spec = obj.GetSpec()
+	restore(result, obj, k.c.unchanged)
 	return result, nil
 }
 
@@ -354,6 +356,27 @@ func readObject(reply []byte) (*coprocesspb.Object, error) {
 		r.RawBody = slices.Clip(r.RawBody)
 	}
 	return result, nil
+}
+
+// restore puts the bodies that Python left out, because they have not changed,
+// into result.
+func restore(result, obj *coprocesspb.Object, unchanged C.int) {
+	if q := result.GetRequest(); q != nil {
+		if unchanged&C.KRAIT_REQUEST_RAW != 0 {
+			q.RawBody = obj.GetRequest().GetRawBody()
+		}
+		if unchanged&C.KRAIT_REQUEST_TEXT != 0 {
+			q.Body = obj.GetRequest().GetBody()
+		}
+	}
+	if r := result.GetResponse(); r != nil {
+		if unchanged&C.KRAIT_RESPONSE_RAW != 0 {
+			r.RawBody = obj.GetResponse().GetRawBody()
+		}
+		if unchanged&C.KRAIT_RESPONSE_TEXT != 0 {
+			r.Body = obj.GetResponse().GetBody()
+		}
+	}
 }
 
 // DispatchEvent runs the event function that event's handler_name names.

@@ -449,6 +449,9 @@ class Tickets:
     def keep(self, ticket):
         self.kept.append(ticket)
 
+    def unchanged(self, ticket, bodies):
+        self.left_out = (ticket, bodies)
+
     def settle(self, ticket, payload):
         self.ended.put((ticket, payload))
 
@@ -617,3 +620,34 @@ def test_a_known_description_need_not_come_again(load):
     for payload, number in ((described, "1"), (b"", "1"), (other, "2"), (b"", "2")):
         reply = Object.FromString(_runtime.dispatch(bundle.handle, "MyHook", "r", b"", 0, 3, payload))
         assert reply.request.set_headers["spec"] == f"[('APIID', '{number}')]"
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_large_bodies_that_a_hook_leaves_alone_do_not_come_back(load, tickets, kind):
+    bundle = load(
+        f"""
+        @Hook
+        {kind} MyHook(request, response, session, metadata, spec):
+            change = request.object.params["change"]
+            if change == "request":
+                request.object.raw_body = b"new"
+            elif change == "text":
+                request.object.body += "!"
+            elif change == "response":
+                response.raw_body = b""
+            request.add_header("length", str(len(request.object.body)))
+        """
+    )
+    for change, left_out in (("", 0b1111), ("request", 0b1110), ("text", 0b1101), ("response", 0b1011)):
+        message = Object(hook_type="Response")
+        message.request.body, message.request.raw_body = "t" * 10_000, b"r" * 10_000
+        message.response.body, message.response.raw_body = "T" * 10_000, b"R" * 10_000
+        message.request.params["change"] = change
+        reply = _runtime.dispatch(bundle.handle, "MyHook", "r", message.SerializeToString(), 7)
+        got = Object.FromString(tickets.ended.get(timeout=20)[1] if reply is None else reply)
+        assert tickets.left_out == (7, left_out)
+        assert got.request.raw_body == (b"new" if change == "request" else b"")
+        assert got.request.body == ("t" * 10_000 + "!" if change == "text" else "")
+        assert got.response.raw_body == b""
+        assert got.response.body == ""
+        assert got.request.set_headers["length"].startswith("1000")

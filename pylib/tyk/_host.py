@@ -35,11 +35,12 @@ class Host(Protocol):
 
 
 class Tickets(Protocol):
-    """How the gateway's bridge gets the outcome of a call that is awaited."""
+    """How the gateway's bridge gets what a call does not return."""
 
     def keep(self, ticket: int, /) -> None: ...
     def settle(self, ticket: int, payload: bytes, /) -> None: ...
     def fail(self, ticket: int, error: BaseException, /) -> None: ...
+    def unchanged(self, ticket: int, bodies: int, /) -> None: ...
 
 
 class StandIn:

@@ -19,6 +19,7 @@ from google.protobuf.internal import api_implementation
 
 from coprocess_object_pb2 import Object
 from tyk import _host, _output
+from tyk._bodies import LARGE, bodies, leave_out
 from tyk._bundle import Bundle, as_dict
 from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
@@ -119,7 +120,9 @@ class _Runtime:
         """Run ``hook`` on a serialised Object; return it as the hook left it.
 
         With a ``ticket`` a coroutine is not waited for: None is returned, and
-        its outcome handed in under the ticket when it has ended.
+        its outcome handed in under the ticket when it has ended. Large bodies
+        that the hook leaves alone are not in the outcome, but noted under the
+        ticket.
 
         ``number``, when it is not 0, is what the API's description is known
         by; the message then has none. ``described`` has it, the first time.
@@ -131,6 +134,9 @@ class _Runtime:
         bundle = self._bundles.get(handle) or self._bundle(handle)
         handler = bundle.hooks.get(hook) or bundle.hook(hook)
         message = _parse(payload)
+        reply: Callable[[], bytes] = message.SerializeToString
+        if ticket and len(payload) >= LARGE:
+            reply = self._without_bodies(message, ticket)
         if described:
             bundle.describe(number, described)
         # Each call has a dict of its own, which it may change.
@@ -140,10 +146,20 @@ class _Runtime:
         rest = context.run(_call, origin, handler.call, message, spec)
         if rest is not None:
             if ticket:
-                self._await(ticket, context, rest, origin, message.SerializeToString)
+                self._await(ticket, context, rest, origin, reply)
                 return None
             context.run(_wait, self._loop, rest, origin)
-        return message.SerializeToString()
+        return reply()
+
+    def _without_bodies(self, message: Object, ticket: int) -> Callable[[], bytes]:
+        """Return what serialises ``message`` without bodies that are still as now."""
+        before = bodies(message)
+
+        def reply() -> bytes:
+            self._tickets.unchanged(ticket, leave_out(message, before))
+            return message.SerializeToString()
+
+        return reply
 
     def dispatch_event(
         self, handle: int, handler_name: str, request_id: str, payload: bytes, ticket: int = 0
