@@ -514,7 +514,7 @@ def test_nobody_waits_for_a_coroutine_that_has_a_ticket(load, redirected, ticket
 def test_a_call_with_a_ticket_can_be_cancelled_once(load, host, tickets):
     bundle = load(WITH_TICKET)
     assert _runtime.dispatch(bundle.handle, "Endless", "r", b"", 7) is None
-    while "in Endless" not in _runtime.where(7):
+    while "in sleep" not in _runtime.where(7):
         time.sleep(0.001)
     _runtime.cancel(7)
     assert tickets.ended.get(timeout=20) == (7, "HookTimeout")
