@@ -49,11 +49,20 @@ func main() {
 // other commands have nothing to drain and may wait for a terminal or a file,
 // so signals end them as they end any program.
 func contextOf(command string) (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = context.WithCancel(context.Background())
 	if command != gatewayName {
-		return context.WithCancel(context.Background())
+		return ctx, stop
 	}
-	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals) // first: who sees the gateway drain may send the second one
+		stop()
+	}()
 	return ctx, stop
 }
 
