@@ -140,6 +140,7 @@ static int start_runtime(void) {
       {"dispatch_event", &runtime.dispatch_event},
       {"cancel", &runtime.cancel},
       {"where", &runtime.where},
+      {"absorb", &runtime.absorb},
       {"stack", &runtime.stack},
       {"versions", &runtime.versions},
       {"stop", &runtime.stop},

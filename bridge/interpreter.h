@@ -15,7 +15,7 @@
  * of the interpreter (krait_interpreter_stop drops them). */
 struct krait_runtime {
   py_object *load, *unload, *dispatch, *dispatch_event, *cancel, *where,
-      *describe, *stack, *versions, *stop;
+      *absorb, *describe, *stack, *versions, *stop;
   py_object *hook_timeout, *hook_not_found; /* exception classes */
 };
 

@@ -14,6 +14,24 @@ void krait_call_started(struct krait_call *call) {
   pthread_mutex_unlock(&call->mutex);
 }
 
+/*
+ * Takes an interrupt of this thread back that may be on its way. Removing it is
+ * not enough before CPython 3.13: the whole interpreter goes on looking for it,
+ * and in 3.11 a thread that is traced never gets past that. So it is raised
+ * here.
+ */
+static void absorb(unsigned long thread) {
+  py_object *type = NULL, *value = NULL, *traceback = NULL;
+  py.PyErr_Fetch(&type, &value, &traceback);
+  py.PyThreadState_SetAsyncExc(thread, runtime.hook_timeout);
+  py_object *result = py.PyObject_CallObject(runtime.absorb, NULL);
+  if (result != NULL) {
+    py.Py_DecRef(result);
+    py.PyThreadState_SetAsyncExc(thread, NULL);
+  }
+  py.PyErr_Restore(type, value, traceback); /* drops what was raised */
+}
+
 void krait_call_ended(struct krait_call *call) {
   pthread_mutex_lock(&call->mutex);
   call->running = false;
@@ -21,7 +39,7 @@ void krait_call_ended(struct krait_call *call) {
   pthread_mutex_unlock(&call->mutex);
   if (interrupted) {
     /* One that came too late must not hit what runs next on this thread. */
-    py.PyThreadState_SetAsyncExc(call->thread, NULL);
+    absorb(call->thread);
   }
 }
 

@@ -102,6 +102,8 @@ enum { PY_CONFIG_BYTES = 16384 };
     (py_object * *type, py_object * *value, py_object * *tb))                  \
   F(void, PyErr_NormalizeException,                                            \
     (py_object * *type, py_object * *value, py_object * *tb))                  \
+  F(void, PyErr_Restore,                                                       \
+    (py_object * type, py_object * value, py_object * tb))                     \
   F(int, PyErr_GivenExceptionMatches, (py_object * error, py_object * type))   \
   F(int, PyException_SetTraceback, (py_object * error, py_object * tb))        \
   F(void, PyErr_SetString, (py_object * type, const char *message))            \

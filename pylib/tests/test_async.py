@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import queue
+import sys
 import threading
 import time
 import traceback
@@ -39,6 +40,7 @@ def test_many_coroutine_hooks_run_at_a_time_on_one_thread(load, host):
     bundle = load(
         HEADER
         + """
+import sys
 import threading
 waiting = 0
 everyone = None
@@ -137,6 +139,7 @@ def test_a_timeout_in_the_waiting_thread_cancels_the_coroutine(load):
     bundle = load(
         HEADER
         + """
+import sys
 import threading
 started, cancelled = threading.Event(), threading.Event()
 @Hook
@@ -402,6 +405,36 @@ def test_code_that_holds_a_lock_is_not_interrupted():
     assert _interrupt._may_be_interrupted(threading.get_ident())
     go.set()
     thread.join(20)
+
+
+def test_an_interrupt_that_is_taken_back_holds_up_no_thread_that_is_profiled(monkeypatch):
+    stop, ident = [], []
+
+    def work():
+        ident.append(threading.get_ident())
+        while not stop:
+            time.sleep(0.01)
+
+    victim = threading.Thread(target=work, daemon=True)
+    victim.start()
+    while not ident:
+        time.sleep(0.001)
+    task = object()
+    tasks = [task, None]  # it ends in between
+    monkeypatch.setattr(_interrupt.asyncio, "current_task", lambda _: tasks.pop(0))
+    assert _interrupt.interrupt(ident[0], None, task)
+
+    def profiled():
+        sys.setprofile(lambda *_: None)
+        len(sorted([1], key=lambda item: item))
+
+    thread = threading.Thread(target=profiled, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    stop.append(True)
+    victim.join(20)
+    assert not victim.is_alive()
 
 
 def test_a_loop_whose_thread_did_not_start_is_started_by_the_next_call(load, host, loop_thread, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from typing import Any
 
 from tyk._errors import HookTimeout
@@ -11,6 +12,8 @@ from tyk._errors import HookTimeout
 # They take a lock in one statement and guard it in the next: an exception in
 # between would leave it taken for ever.
 _KEEP_LOCKS = ("importlib", "/threading.py", "/logging/", "/queue.py", "/concurrent/futures/", "/tyk/_imports.py")
+# Python looks for exceptions from outside once in each turn of a loop.
+_CHECKS = 100
 
 
 def interrupt(thread: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool:
@@ -30,7 +33,23 @@ def interrupt(thread: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[A
         # It has ended, perhaps by itself: what comes too late must not hit
         # what runs next.
         raise_in(target, None)
+        try:
+            raise_in(ctypes.c_ulong(threading.get_ident()), error)
+            absorb()
+        except HookTimeout:
+            pass
     return True
+
+
+def absorb() -> None:
+    """Let a HookTimeout be raised that is on its way to this thread.
+
+    Before CPython 3.13 one that is taken back keeps the whole interpreter
+    looking for it until another has been raised, in whichever thread. In 3.11
+    a thread that is traced or profiled never gets past that.
+    """
+    for _ in range(_CHECKS):
+        pass
 
 
 def _may_be_interrupted(thread: int) -> bool:

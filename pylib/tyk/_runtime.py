@@ -25,6 +25,7 @@ from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
 from tyk._hooks import Rest
 from tyk._imports import FINDER
+from tyk._interrupt import absorb
 from tyk._loop import Call, LoopThread, wait_for_threads
 from tyk._origin import ORIGIN, Origin
 from tyk.event import Event
@@ -35,6 +36,7 @@ __all__ = [
     "HookSignatureError",
     "HookTimeout",
     "NotLoadedError",
+    "absorb",
     "cancel",
     "describe",
     "dispatch",

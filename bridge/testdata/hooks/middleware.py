@@ -67,6 +67,16 @@ def SpinFor(request, session, spec):
 
 
 @Hook
+def Profiled(request, session, spec):
+    sys.setprofile(lambda *_: None)
+    try:
+        len(sorted([1], key=lambda item: item))
+    finally:
+        sys.setprofile(None)
+    return request, session
+
+
+@Hook
 def Raise(request, session, spec):
     try:
         {}["missing"]
