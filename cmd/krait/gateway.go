@@ -40,6 +40,7 @@ type gatewayCommand struct {
 // Run serves until SIGTERM or an interrupt, then lets requests end. SIGHUP
 // reloads.
 func (c *gatewayCommand) Run(ctx context.Context) error {
+	tuneCollector()
 	conf, warnings, err := config.Load(c.Conf, os.Environ())
 	if err != nil {
 		return err
