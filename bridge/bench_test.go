@@ -83,6 +83,32 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 }
 
+// BenchmarkAttach is the least that a call costs: into C, and the interpreter's
+// lock.
+func BenchmarkAttach(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if !python.Attach() {
+			b.Fatal("no thread state")
+		}
+	}
+}
+
+// BenchmarkCodec is what a call costs in Go.
+func BenchmarkCodec(b *testing.B) {
+	obj := realistic("AddHeader")
+	b.ReportAllocs()
+	for b.Loop() {
+		wire, err := obj.MarshalVT()
+		if err == nil {
+			err = new(coprocesspb.Object).UnmarshalVTUnsafe(wire)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // cpuTime is what the process has used of the processors.
 func cpuTime() time.Duration {
 	var usage syscall.Rusage

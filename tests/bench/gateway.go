@@ -4,8 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
+
+// figureCPU is the processor time that a request takes of the process that
+// serves it. What else the machine does hardly shows in it.
+const figureCPU = "processor µs"
 
 // Subjects that targets name.
 const (
@@ -23,8 +28,12 @@ const (
 	subjectRedisData = "krait with Redis, pre hook with store_data and get_data"
 )
 
-// subject is what requests are sent to.
-type subject struct{ name, url, token string }
+// subject is what requests are sent to. process is the one process that serves
+// them, nil when there are several.
+type subject struct {
+	name, url, token string
+	process          *exec.Cmd
+}
 
 // hooked is an API with one bundle.
 type hooked struct {
@@ -76,11 +85,16 @@ func measureGateway(ctx context.Context, o options, r *results) error {
 	}
 	for range o.rounds {
 		for _, s := range subjects {
-			rate, err := saturate(ctx, s.url, s.token, o.load)
+			before := processorTime(s.process)
+			load, err := saturate(ctx, s.url, s.token, o.load)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			r.Gateway[s.name].add("requests/s", rate)
+			r.Gateway[s.name].add("requests/s", load.rate)
+			if s.process != nil {
+				spent := processorTime(s.process) - before
+				r.Gateway[s.name].add(figureCPU, microseconds(spent)/float64(load.requests))
+			}
 			latencies, err := steady(ctx, s.url, s.token, o.load/2)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
@@ -111,6 +125,7 @@ func startSubjects(ctx context.Context, o options, servers *processes, dir strin
 		}
 	}
 	target := "http://" + upstream
+	var proxy *exec.Cmd
 	for _, server := range []struct {
 		address, name string
 		arguments     []string
@@ -121,14 +136,18 @@ func startSubjects(ctx context.Context, o options, servers *processes, dir strin
 		{plugin, self, []string{"plugin-server", "-listen", plugin}},
 		{redis, "redis-server", []string{"--port", fmt.Sprint(portOf(redis)), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}},
 	} {
-		if _, err := servers.start(ctx, server.address, server.name, server.arguments...); err != nil {
+		command, err := servers.start(ctx, server.address, server.name, server.arguments...)
+		if err != nil {
 			return nil, err
+		}
+		if server.address == reverse {
+			proxy = command
 		}
 	}
 	subjects := []subject{
-		{subjectUpstream, target + "/", ""},
-		{subjectNginx, "http://" + nginx + "/", ""},
-		{subjectReverse, "http://" + reverse + "/", ""},
+		{name: subjectUpstream, url: target + "/"},
+		{name: subjectNginx, url: "http://" + nginx + "/"},
+		{name: subjectReverse, url: "http://" + reverse + "/", process: proxy},
 	}
 	withMemory, err := memoryGateway(ctx, o, servers, filepath.Join(dir, "memory"), memory, target, plugin)
 	if err != nil {
@@ -152,7 +171,7 @@ func memoryGateway(ctx context.Context, o options, servers *processes, dir, addr
 	if err := s.api("plain", target, nil); err != nil {
 		return nil, err
 	}
-	subjects := []subject{{subjectPlain, s.url("plain/"), ""}}
+	subjects := []subject{{name: subjectPlain, url: s.url("plain/")}}
 	for _, h := range hookedAPIs() {
 		if err := s.bundle(ctx, o.root, h.id, h.driver, h.middleware); err != nil {
 			return nil, err
@@ -164,10 +183,9 @@ func memoryGateway(ctx context.Context, o options, servers *processes, dir, addr
 		if err := s.api(h.id, target, changes); err != nil {
 			return nil, err
 		}
-		subjects = append(subjects, subject{h.name, s.url(h.id + "/"), h.token})
+		subjects = append(subjects, subject{name: h.name, url: s.url(h.id + "/"), token: h.token})
 	}
-	_, err = s.start(ctx, servers)
-	return subjects, err
+	return startServing(ctx, s, servers, subjects)
 }
 
 func redisGateway(ctx context.Context, o options, servers *processes, dir, address, target, redis string) ([]subject, error) {
@@ -187,8 +205,16 @@ func redisGateway(ctx context.Context, o options, servers *processes, dir, addre
 		if err := s.api(id, target, document{"custom_middleware_bundle": id + ".zip"}); err != nil {
 			return nil, err
 		}
-		subjects = append(subjects, subject{one.name, s.url(id + "/"), ""})
+		subjects = append(subjects, subject{name: one.name, url: s.url(id + "/")})
 	}
-	_, err = s.start(ctx, servers)
+	return startServing(ctx, s, servers, subjects)
+}
+
+// startServing starts the gateway of s, which serves subjects.
+func startServing(ctx context.Context, s *site, servers *processes, subjects []subject) ([]subject, error) {
+	process, err := s.start(ctx, servers)
+	for i := range subjects {
+		subjects[i].process = process
+	}
 	return subjects, err
 }

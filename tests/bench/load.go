@@ -21,30 +21,41 @@ const (
 )
 
 var (
-	wrkRate     = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	wrkRate     = regexp.MustCompile(`(\d+) requests in[\s\S]*Requests/sec:\s+([0-9.]+)`)
 	wrkTrouble  = regexp.MustCompile(`(Non-2xx or 3xx responses: .*|Socket errors: .*)`)
 	errResponse = errors.New("not all requests were answered with 200")
 )
 
+// load is what wrk has sent.
+type load struct {
+	rate     float64 // requests per second
+	requests int
+}
+
 // saturate measures how many requests per second url serves to 64 connections,
 // each with one request at a time.
-func saturate(ctx context.Context, url, token string, d time.Duration) (float64, error) {
+func saturate(ctx context.Context, url, token string, d time.Duration) (load, error) {
 	arguments := []string{"-t1", "-c" + strconv.Itoa(connections), fmt.Sprintf("-d%ds", max(1, int(d.Seconds())))}
 	if token != "" {
 		arguments = append(arguments, "-H", "Authorization: "+token)
 	}
 	output, err := exec.CommandContext(ctx, "wrk", append(arguments, url)...).CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("wrk: %w\n%s", err, output)
+		return load{}, fmt.Errorf("wrk: %w\n%s", err, output)
 	}
 	if trouble := wrkTrouble.Find(output); trouble != nil {
-		return 0, fmt.Errorf("%s: %w: %s", url, errResponse, trouble)
+		return load{}, fmt.Errorf("%s: %w: %s", url, errResponse, trouble)
 	}
-	rate := wrkRate.FindSubmatch(output)
-	if rate == nil {
-		return 0, fmt.Errorf("wrk says nothing of a rate:\n%s", output)
+	found := wrkRate.FindSubmatch(output)
+	if found == nil {
+		return load{}, fmt.Errorf("wrk says nothing of a rate:\n%s", output)
 	}
-	return strconv.ParseFloat(string(rate[1]), 64)
+	requests, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		return load{}, err
+	}
+	rate, err := strconv.ParseFloat(string(found[2]), 64)
+	return load{rate, requests}, err
 }
 
 // steady sends requests at steadyRate for d and returns how long each took, from

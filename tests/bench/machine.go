@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // machine is what the figures were measured on.
@@ -47,6 +49,34 @@ func loadAverage() float64 {
 		return 0
 	}
 	return load
+}
+
+// processorTime is what process has used of the processors; 0 without one.
+func processorTime(process *exec.Cmd) time.Duration {
+	if process == nil {
+		return 0
+	}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(process.Process.Pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The name, in parentheses, may hold spaces; user and system time are the
+	// 12th and 13th field after it, in hundredths of a second.
+	const user, system, tick = 11, 12, 10 * time.Millisecond
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) <= system {
+		return 0
+	}
+	ticks := 0
+	for _, field := range []string{fields[user], fields[system]} {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * tick
 }
 
 // status reads a number of /proc/PID/status: "VmRSS" in kB, "Threads".

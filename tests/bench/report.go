@@ -41,6 +41,10 @@ func table(head string, names, figures []string, of map[string]series) string {
 		}
 		fmt.Fprintf(&b, "| %s |", name)
 		for _, figure := range figures {
+			if len(of[name][figure]) == 0 {
+				b.WriteString(" |")
+				continue
+			}
 			fmt.Fprintf(&b, " %s |", of[name].spread(figure))
 		}
 		b.WriteString("\n")
@@ -81,7 +85,7 @@ func gatewayNames() []string {
 }
 
 func gatewayTable(r *results) string {
-	return table("subject", gatewayNames(), []string{"requests/s", "p50 µs", "p99 µs"}, r.Gateway)
+	return table("subject", gatewayNames(), []string{"requests/s", figureCPU, "p50 µs", "p99 µs"}, r.Gateway)
 }
 
 func memoryTable(r *results) string {
