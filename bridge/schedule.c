@@ -10,6 +10,13 @@
  * of them should not wait for all. */
 enum { LONGEST_BATCH = 16 };
 
+/* What krait_attend looks at is looked at once in TICK nanoseconds. A hook that
+ * is still the same one after a tick counts as blocking: for WARY ticks a
+ * thread then stands by whenever calls wait. Without any call for IDLE ticks
+ * they end.
+ */
+enum { TICK = 1000000, WARY = 200, IDLE = 100 };
+
 struct list {
   struct krait_call *first, *last;
 };
@@ -27,6 +34,8 @@ static struct {
   size_t coming;
   /* Which thread goes on with the queue; it grows with each that takes over. */
   unsigned long turn;
+  /* That thread runs calls, none of which has been found to block. */
+  bool busy;
   /* Ended calls that the thread whose turn it is has not handed over yet. */
   struct list ended;
 
@@ -34,7 +43,12 @@ static struct {
   pthread_cond_t wake;
   struct list orphans; /* ended calls that no thread hands over */
   bool start, stop;
-} s = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+  unsigned long steps,
+      seen;            /* calls begun and ended, and before the last tick */
+  size_t wary, idle;   /* ticks */
+  long long next_tick; /* nanoseconds of CLOCK_MONOTONIC */
+  bool asleep;         /* there are no ticks */
+} s = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void append(struct list *list, struct krait_call *call) {
   call->next = NULL;
@@ -80,9 +94,12 @@ static bool something_to_do(void) {
   return s.queue.first != NULL && s.running < s.most_running;
 }
 
-/* Whether there is a call that no thread is on its way to. */
+/* Whether there is a call that no thread is on its way to. One that is busy
+ * comes back soon: waiting for it is cheaper than another thread, which would
+ * wait for the interpreter's lock. */
 static bool needs_thread(void) {
-  return something_to_do() && !s.standby && s.coming == 0;
+  return something_to_do() && !s.standby && s.coming == 0 &&
+         (!s.busy || s.wary > 0);
 }
 
 /* Asks krait_attend for a thread, if one is needed. */
@@ -95,6 +112,11 @@ static void ask_for_thread(void) {
 }
 
 void krait_schedule(size_t most_running) {
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&s.wake, &monotonic);
+  pthread_condattr_destroy(&monotonic);
   pthread_mutex_lock(&s.mutex);
   s.most_running = most_running;
   pthread_mutex_unlock(&s.mutex);
@@ -115,6 +137,10 @@ bool krait_submit(struct krait_call *call, long long wait) {
   bool start = needs_thread();
   if (start) {
     s.coming++;
+  }
+  if (s.asleep) {
+    s.asleep = false;
+    pthread_cond_signal(&s.wake);
   }
   pthread_mutex_unlock(&s.mutex);
   return start;
@@ -181,10 +207,12 @@ static void end_first(enum krait_error_kind why) {
 static void run_batch(void) {
   unsigned long turn = ++s.turn;
   size_t most = batch();
+  s.busy = true;
   for (size_t count = 0; something_to_do(); count++) {
-    /* Without a thread on standby, a hook that blocks would keep what has
-     * ended before it. */
-    if (s.turn != turn || (count > 0 && (count >= most || !s.standby))) {
+    /* Where hooks block, one that does would keep what has ended before it,
+     * unless a thread is on standby. */
+    bool alone = s.wary > 0 && !s.standby;
+    if (s.turn != turn || (count > 0 && (count >= most || alone))) {
       break;
     }
     struct krait_call *call = s.queue.first;
@@ -194,19 +222,47 @@ static void run_batch(void) {
     }
     leave_queue(call, KRAIT_RUNNING);
     s.running++;
+    s.steps++;
     ask_for_thread();
     pthread_mutex_unlock(&s.mutex);
     krait_run(call);
     pthread_mutex_lock(&s.mutex);
+    s.steps++;
     leave_thread(call);
   }
+  if (s.turn == turn) {
+    s.busy = false;
+  }
+}
+
+/* Has what the thread whose turn it is keeps handed over by krait_attend. */
+static void take_from_it(void) {
+  if (s.ended.first != NULL) {
+    move_all(&s.ended, &s.orphans);
+    pthread_cond_signal(&s.wake);
+  }
+}
+
+/* The thread whose turn it is may be in a hook that blocks. */
+static void tick(void) {
+  s.idle = s.steps == s.seen ? s.idle + 1 : 0;
+  if (s.wary > 0) {
+    s.wary--;
+  }
+  if (s.busy && s.steps == s.seen) {
+    s.busy = false;
+    s.wary = WARY;
+    take_from_it();
+    ask_for_thread();
+  }
+  s.seen = s.steps;
 }
 
 bool krait_serve(struct krait_call **ended) {
   *ended = NULL;
   pthread_mutex_lock(&s.mutex);
   s.coming--;
-  if (s.standby || !something_to_do()) {
+  if (s.standby || (s.busy && s.wary == 0) || !something_to_do()) {
     pthread_mutex_unlock(&s.mutex);
     return false;
   }
@@ -215,10 +271,10 @@ bool krait_serve(struct krait_call **ended) {
   bool attached = krait_attach();
   pthread_mutex_lock(&s.mutex);
   s.standby = false;
-  if (s.ended.first != NULL) {
+  if (s.busy) {
     /* The thread before this one is in a hook that has given up the lock. */
-    move_all(&s.ended, &s.orphans);
-    pthread_cond_signal(&s.wake);
+    s.wary = WARY;
+    take_from_it();
   }
   if (attached) {
     run_batch();
@@ -235,10 +291,29 @@ bool krait_serve(struct krait_call **ended) {
   return true;
 }
 
+/* Waits for a tick, or for something to do. */
+static void await_tick(void) {
+  struct timespec time = {s.next_tick / 1000000000, s.next_tick % 1000000000};
+  pthread_cond_timedwait(&s.wake, &s.mutex, &time);
+}
+
 bool krait_attend(struct krait_call **ended, bool *start) {
   pthread_mutex_lock(&s.mutex);
-  while (s.orphans.first == NULL && !s.start && !s.stop) {
-    pthread_cond_wait(&s.wake, &s.mutex);
+  for (;;) {
+    if (now() >= s.next_tick) { /* also when something is always to do */
+      tick();
+      s.next_tick = now() + TICK;
+    }
+    if (s.orphans.first != NULL || s.start || s.stop) {
+      break;
+    }
+    if (s.idle >= IDLE) {
+      s.asleep = true;
+      pthread_cond_wait(&s.wake, &s.mutex);
+      s.idle = 0;
+    } else {
+      await_tick();
+    }
   }
   *ended = s.orphans.first;
   s.orphans.first = s.orphans.last = NULL;
