@@ -6,14 +6,18 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* A thread hands over what it has after so many calls: who waits for the first
- * of them should not wait for all. */
-enum { LONGEST_BATCH = 16 };
+/* A thread hands over what it has after so many calls, or nanoseconds: who
+ * waits for the first of them should not wait for all, and a thread that is in
+ * C for longer loses its place among those that run Go. */
+enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
+
+/* Where hooks block, so many threads wait for the interpreter's lock at most:
+ * the next call begins without waiting until a thread has woken up. */
+enum { MOST_STANDBY = 4 };
 
 /* What krait_attend looks at is looked at once in TICK nanoseconds. A hook that
- * is still the same one after a tick counts as blocking: for WARY ticks a
- * thread then stands by whenever calls wait. Without any call for IDLE ticks
- * they end.
+ * is still the same one after a tick counts as blocking: for WARY ticks threads
+ * then stand by whenever calls wait. Without any call for IDLE ticks they end.
  */
 enum { TICK = 1000000, WARY = 200, IDLE = 100 };
 
@@ -28,8 +32,8 @@ static struct {
   struct list queue; /* linked both ways */
   size_t queued;
   size_t running, most_running;
-  /* A thread waits for the interpreter's lock to go on with the queue. */
-  bool standby;
+  /* So many threads wait for the interpreter's lock to go on with the queue. */
+  size_t standby;
   /* So many threads are about to call krait_serve. */
   size_t coming;
   /* Which thread goes on with the queue; it grows with each that takes over. */
@@ -42,9 +46,10 @@ static struct {
   /* For krait_attend. */
   pthread_cond_t wake;
   struct list orphans; /* ended calls that no thread hands over */
-  bool start, stop;
-  unsigned long steps,
-      seen;            /* calls begun and ended, and before the last tick */
+  size_t start;        /* so many threads, which coming counts already */
+  bool stop;
+  unsigned long steps; /* calls begun, and ended */
+  unsigned long seen;  /* steps at the last tick */
   size_t wary, idle;   /* ticks */
   long long next_tick; /* nanoseconds of CLOCK_MONOTONIC */
   bool asleep;         /* there are no ticks */
@@ -94,19 +99,26 @@ static bool something_to_do(void) {
   return s.queue.first != NULL && s.running < s.most_running;
 }
 
-/* Whether there is a call that no thread is on its way to. One that is busy
- * comes back soon: waiting for it is cheaper than another thread, which would
- * wait for the interpreter's lock. */
-static bool needs_thread(void) {
-  return something_to_do() && !s.standby && s.coming == 0 &&
-         (!s.busy || s.wary > 0);
+/* Whether one more thread is needed, beside so many that wait for the
+ * interpreter's lock or are on their way to it. One that is busy comes back
+ * soon: waiting for it is cheaper than another thread. */
+static bool another(size_t threads) {
+  if (!something_to_do()) {
+    return false;
+  }
+  if (s.wary == 0) {
+    return threads == 0 && !s.busy;
+  }
+  return threads < s.queued && threads < MOST_STANDBY;
 }
+
+static bool needs_thread(void) { return another(s.standby + s.coming); }
 
 /* Asks krait_attend for a thread, if one is needed. */
 static void ask_for_thread(void) {
   if (needs_thread()) {
     s.coming++;
-    s.start = true;
+    s.start++;
     pthread_cond_signal(&s.wake);
   }
 }
@@ -207,16 +219,21 @@ static void end_first(enum krait_error_kind why) {
 static void run_batch(void) {
   unsigned long turn = ++s.turn;
   size_t most = batch();
+  long long until = now() + LONGEST_VISIT;
   s.busy = true;
   for (size_t count = 0; something_to_do(); count++) {
     /* Where hooks block, one that does would keep what has ended before it,
      * unless a thread is on standby. */
-    bool alone = s.wary > 0 && !s.standby;
+    bool alone = s.wary > 0 && s.standby == 0;
     if (s.turn != turn || (count > 0 && (count >= most || alone))) {
       break;
     }
+    long long time = now();
+    if (count > 0 && time > until) {
+      break;
+    }
     struct krait_call *call = s.queue.first;
-    if (now() > call->begin_by) {
+    if (time > call->begin_by) {
       end_first(KRAIT_TOO_LATE);
       continue;
     }
@@ -262,15 +279,15 @@ bool krait_serve(struct krait_call **ended) {
   *ended = NULL;
   pthread_mutex_lock(&s.mutex);
   s.coming--;
-  if (s.standby || (s.busy && s.wary == 0) || !something_to_do()) {
+  if (!another(s.standby)) {
     pthread_mutex_unlock(&s.mutex);
     return false;
   }
-  s.standby = true;
+  s.standby++;
   pthread_mutex_unlock(&s.mutex);
   bool attached = krait_attach();
   pthread_mutex_lock(&s.mutex);
-  s.standby = false;
+  s.standby--;
   if (s.busy) {
     /* The thread before this one is in a hook that has given up the lock. */
     s.wary = WARY;
@@ -297,14 +314,14 @@ static void await_tick(void) {
   pthread_cond_timedwait(&s.wake, &s.mutex, &time);
 }
 
-bool krait_attend(struct krait_call **ended, bool *start) {
+bool krait_attend(struct krait_call **ended, size_t *start) {
   pthread_mutex_lock(&s.mutex);
   for (;;) {
     if (now() >= s.next_tick) { /* also when something is always to do */
       tick();
       s.next_tick = now() + TICK;
     }
-    if (s.orphans.first != NULL || s.start || s.stop) {
+    if (s.orphans.first != NULL || s.start > 0 || s.stop) {
       break;
     }
     if (s.idle >= IDLE) {
@@ -318,8 +335,8 @@ bool krait_attend(struct krait_call **ended, bool *start) {
   *ended = s.orphans.first;
   s.orphans.first = s.orphans.last = NULL;
   *start = s.start;
-  s.start = false;
-  bool more = *ended != NULL || *start || !s.stop;
+  s.start = 0;
+  bool more = *ended != NULL || *start > 0 || !s.stop;
   pthread_mutex_unlock(&s.mutex);
   return more;
 }

@@ -35,11 +35,11 @@ func (r *Runtime) attend() {
 	defer close(r.attended)
 	for {
 		var ended *C.struct_krait_call
-		var start C.bool
+		var start C.size_t
 		if !C.krait_attend(&ended, &start) {
 			return
 		}
-		if start {
+		for range start {
 			r.serving.Go(r.serve)
 		}
 		r.handAll(ended)

@@ -1,9 +1,9 @@
 /*
  * schedule.h: which call runs when. Calls wait in one queue. A thread that
  * holds the interpreter's lock runs them one after the other. After a hook that
- * blocked, one more thread waits for the lock while calls wait, and goes on
- * with the queue as soon as a hook gives the lock up. So calls that do not
- * block cost no switch of threads, and one that blocks stops nobody.
+ * blocked, a few more wait for the lock while calls wait, and one goes on with
+ * the queue as soon as a hook gives the lock up. So calls that do not block cost
+ * no switch of threads, and one that blocks stops nobody.
  *
  * The threads are Go's: krait_serve is what a goroutine does as long as there
  * is something to do. All functions may be called on any thread, without the
@@ -40,10 +40,10 @@ bool krait_serve(struct krait_call **ended);
 
 /*
  * Waits for what nobody is there to do. ended: out, calls that have ended,
- * linked by next. start: out, whether to start a goroutine that calls
+ * linked by next. start: out, how many goroutines to start, each of which calls
  * krait_serve. False once krait_attend_until was called with false.
  */
-bool krait_attend(struct krait_call **ended, bool *start);
+bool krait_attend(struct krait_call **ended, size_t *start);
 void krait_attend_until(bool on);
 
 /* How many calls are on a thread. */
