@@ -2,8 +2,8 @@
  * schedule.h: which call runs when. Calls wait in one queue. A thread that
  * holds the interpreter's lock runs them one after the other. After a hook that
  * blocked, a few more wait for the lock while calls wait, and one goes on with
- * the queue as soon as a hook gives the lock up. So calls that do not block cost
- * no switch of threads, and one that blocks stops nobody.
+ * the queue as soon as a hook gives the lock up. So calls that do not block
+ * cost no switch of threads, and one that blocks stops nobody.
  *
  * The threads are Go's: krait_serve is what a goroutine does as long as there
  * is something to do. All functions may be called on any thread, without the
