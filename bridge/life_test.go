@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/bridge"
@@ -37,6 +38,7 @@ var lifeCases = map[string]func() error{
 	"a forked child does not become a gateway":    forkedChild,
 	"a sub-interpreter beside host calls":         subInterpreter,
 	"a thread on standby at the end":              standbyAtTheEnd,
+	"calls behind a hook that had to wait":        callsBehindALateHook,
 }
 
 func TestLife(t *testing.T) {
@@ -376,6 +378,69 @@ def H(request, session, spec):
 		return fmt.Errorf("%w: a goroutine is left in an interpreter that has ended:\n%s", errWrong, stacks)
 	}
 	return nil
+}
+
+// callsBehindALateHook keeps calls from running for so long that nobody would
+// look after them any more, and then has one of them block.
+func callsBehindALateHook() error {
+	dir, err := os.MkdirTemp("", "files-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	held, gate := filepath.Join(dir, "held"), filepath.Join(dir, "gate")
+	r, p, err := startWith(newRecorder(), `
+import os, time
+from tyk.decorators import *
+
+@Hook
+def Wait(request, session, spec):
+    while not os.path.exists("`+gate+`"):
+        time.sleep(0.01)
+    return request, session
+
+@Hook
+def H(request, session, spec):
+    return request, session
+`)
+	if err != nil {
+		return err
+	}
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := loadSource(r, `
+import ctypes
+hold = ctypes.PyDLL(None).usleep  # keeps the interpreter's lock
+open("`+held+`", "w").close()
+hold(500000)
+`)
+		loaded <- err
+	}()
+	for !exists(held) {
+		runtime.Gosched()
+	}
+	waited := make(chan error, 1)
+	go func() {
+		_, err := p.Dispatch(context.Background(), object("Wait"))
+		waited <- err
+	}()
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			_, err := p.Dispatch(context.Background(), object("H"))
+			return err
+		})
+	}
+	err = group.Wait() // none of them waits for the gate
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(err, <-waited, <-loaded, stop(r, 20*time.Second))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func startWithoutProtobuf() error {

@@ -17,16 +17,23 @@ enum { MOST_STANDBY = 4 };
 
 /* What krait_attend looks at is looked at once in TICK nanoseconds. A hook that
  * is still the same one after a tick counts as blocking: for WARY ticks threads
- * then stand by whenever calls wait. Without any call for IDLE ticks they end.
- */
+ * then stand by whenever calls wait. When none has begun for IDLE ticks, and
+ * none waits, there are no more ticks. */
 enum { TICK = 1000000, WARY = 200, IDLE = 100 };
 
 struct list {
   struct krait_call *first, *last;
 };
 
-/* Guarded by mutex, which is never held while waiting for the interpreter's
- * lock. */
+/*
+ * A call that may begin has somebody at any time: a thread that is coming or on
+ * standby, or one that is busy and looks at the queue when it has run its call.
+ * Whether that ends is what krait_attend looks at, as long as a thread is busy
+ * or calls wait.
+ *
+ * Guarded by mutex, which is never held while waiting for the interpreter's
+ * lock.
+ */
 static struct {
   pthread_mutex_t mutex;
   struct list queue; /* linked both ways */
@@ -48,8 +55,8 @@ static struct {
   struct list orphans; /* ended calls that no thread hands over */
   size_t start;        /* so many threads, which coming counts already */
   bool stop;
-  unsigned long steps; /* calls begun, and ended */
-  unsigned long seen;  /* steps at the last tick */
+  unsigned long begun; /* calls */
+  unsigned long seen;  /* begun at the last tick */
   size_t wary, idle;   /* ticks */
   long long next_tick; /* nanoseconds of CLOCK_MONOTONIC */
   bool asleep;         /* there are no ticks */
@@ -239,12 +246,11 @@ static void run_batch(void) {
     }
     leave_queue(call, KRAIT_RUNNING);
     s.running++;
-    s.steps++;
+    s.begun++;
     ask_for_thread();
     pthread_mutex_unlock(&s.mutex);
     krait_run(call);
     pthread_mutex_lock(&s.mutex);
-    s.steps++;
     leave_thread(call);
   }
   if (s.turn == turn) {
@@ -260,19 +266,21 @@ static void take_from_it(void) {
   }
 }
 
-/* The thread whose turn it is may be in a hook that blocks. */
+/* Only the thread whose turn it is begins calls. When it is busy and has begun
+ * none, it has been in one hook since the last tick. */
 static void tick(void) {
-  s.idle = s.steps == s.seen ? s.idle + 1 : 0;
+  bool same = s.begun == s.seen;
+  s.idle = same ? s.idle + 1 : 0;
   if (s.wary > 0) {
     s.wary--;
   }
-  if (s.busy && s.steps == s.seen) {
+  if (s.busy && same) {
     s.busy = false;
     s.wary = WARY;
     take_from_it();
     ask_for_thread();
   }
-  s.seen = s.steps;
+  s.seen = s.begun;
 }
 
 bool krait_serve(struct krait_call **ended) {
@@ -288,12 +296,12 @@ bool krait_serve(struct krait_call **ended) {
   bool attached = krait_attach();
   pthread_mutex_lock(&s.mutex);
   s.standby--;
-  if (s.busy) {
-    /* The thread before this one is in a hook that has given up the lock. */
-    s.wary = WARY;
-    take_from_it();
-  }
   if (attached) {
+    if (s.busy) {
+      /* The thread before this one is in a hook that has given up the lock. */
+      s.wary = WARY;
+      take_from_it();
+    }
     run_batch();
   } else {
     end_first(KRAIT_NO_MEMORY); /* for a thread state */
@@ -324,9 +332,10 @@ bool krait_attend(struct krait_call **ended, size_t *start) {
     if (s.orphans.first != NULL || s.start > 0 || s.stop) {
       break;
     }
-    if (s.idle >= IDLE) {
-      s.asleep = true;
+    if (s.idle >= IDLE && s.queue.first == NULL && !s.busy) {
+      s.asleep = true; /* until the next call is submitted */
       pthread_cond_wait(&s.wake, &s.mutex);
+      s.asleep = false;
       s.idle = 0;
     } else {
       await_tick();
