@@ -1,5 +1,5 @@
 // Command bench measures krait on the machine it runs on, and writes what it
-// found: docs/bench/*.json, the plots beside them, and the tables of
+// found: docs/bench/results.json, and from that the plots beside it and the tables of
 // docs/PERFORMANCE.md. make bench builds and starts it.
 //
 // Everything is measured in several rounds, in which the subjects take turns, so

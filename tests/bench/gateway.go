@@ -6,11 +6,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
-// figureCPU is the processor time that a request takes of the process that
-// serves it. What else the machine does hardly shows in it.
-const figureCPU = "processor µs"
+const (
+	// figureCPU is the processor time that a request takes of the process that
+	// serves it. What else the machine does hardly shows in it.
+	figureCPU = "processor µs"
+	// figureConnections is how many connections to Redis a request opens.
+	figureConnections = "connections"
+)
 
 // Subjects that targets name.
 const (
@@ -29,10 +38,11 @@ const (
 )
 
 // subject is what requests are sent to. process is the one process that serves
-// them, nil when there are several.
+// them, nil when there are several; redis is the address of its store, if it has
+// one there.
 type subject struct {
-	name, url, token string
-	process          *exec.Cmd
+	name, url, token, redis string
+	process                 *exec.Cmd
 }
 
 // hooked is an API with one bundle.
@@ -79,31 +89,66 @@ func measureGateway(ctx context.Context, o options, r *results) error {
 	r.Gateway = map[string]series{}
 	for _, s := range subjects { // connections open, caches fill, code is loaded
 		r.Gateway[s.name] = series{}
-		if _, err := saturate(ctx, s.url, s.token, 1); err != nil {
+		if _, err := saturate(ctx, s.url, s.token, time.Second); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	for range o.rounds {
+		slices.Reverse(subjects) // whoever comes last is not always the same one
 		for _, s := range subjects {
-			before := processorTime(s.process)
-			load, err := saturate(ctx, s.url, s.token, o.load)
-			if err != nil {
+			if err := s.measure(ctx, o, r.Gateway[s.name]); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			r.Gateway[s.name].add("requests/s", load.rate)
-			if s.process != nil {
-				spent := processorTime(s.process) - before
-				r.Gateway[s.name].add(figureCPU, microseconds(spent)/float64(load.requests))
-			}
-			latencies, err := steady(ctx, s.url, s.token, o.load/2)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			r.Gateway[s.name].add("p50 µs", quantile(latencies, 0.5))
-			r.Gateway[s.name].add("p99 µs", quantile(latencies, 0.99))
 		}
 	}
 	return nil
+}
+
+// measure measures one round.
+func (s subject) measure(ctx context.Context, o options, to series) error {
+	opened, err := connectionsTo(ctx, s.redis)
+	if err != nil {
+		return err
+	}
+	spent := processorTime(s.process)
+	load, err := saturate(ctx, s.url, s.token, o.load)
+	if err != nil {
+		return err
+	}
+	to.add("requests/s", load.rate)
+	if s.process != nil {
+		spent = processorTime(s.process) - spent
+		to.add(figureCPU, microseconds(spent)/float64(load.requests))
+	}
+	if s.redis != "" {
+		now, err := connectionsTo(ctx, s.redis)
+		if err != nil {
+			return err
+		}
+		to.add(figureConnections, float64(now-opened-1)/float64(load.requests)) // one is this program's
+	}
+	latencies, err := steady(ctx, s.url, s.token, o.load/2)
+	if err != nil {
+		return err
+	}
+	to.add("p50 µs", quantile(latencies, 0.5))
+	to.add("p99 µs", quantile(latencies, 0.99))
+	return nil
+}
+
+// connectionsTo returns how many connections the Redis server at address has
+// accepted, this one included; 0 without one.
+func connectionsTo(ctx context.Context, address string) (int, error) {
+	if address == "" {
+		return 0, nil
+	}
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close()
+	stats, err := client.InfoMap(ctx, "stats").Result()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(stats["Stats"]["total_connections_received"])
 }
 
 func startSubjects(ctx context.Context, o options, servers *processes, dir string) ([]subject, error) {
@@ -115,7 +160,7 @@ func startSubjects(ctx context.Context, o options, servers *processes, dir strin
 	if err != nil {
 		return nil, err
 	}
-	upstream, nginx, reverse, plugin, redis, memory, stored := free[0], free[1], free[2], free[3], free[4], free[5], free[6]
+	upstream, nginx, reverse, plugin, keeper, memory, stored := free[0], free[1], free[2], free[3], free[4], free[5], free[6]
 	for name, text := range map[string]string{
 		"upstream.conf": fmt.Sprintf(nginxUpstream, dir, portOf(upstream)),
 		"proxy.conf":    fmt.Sprintf(nginxProxy, dir, portOf(nginx), portOf(upstream)),
@@ -134,7 +179,7 @@ func startSubjects(ctx context.Context, o options, servers *processes, dir strin
 		{nginx, nginxBinary, []string{"-c", filepath.Join(dir, "proxy.conf")}},
 		{reverse, self, []string{"reverse-proxy", "-listen", reverse, "-target", target}},
 		{plugin, self, []string{"plugin-server", "-listen", plugin}},
-		{redis, "redis-server", []string{"--port", fmt.Sprint(portOf(redis)), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}},
+		{keeper, redisBinary, []string{"--port", fmt.Sprint(portOf(keeper)), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}},
 	} {
 		command, err := servers.start(ctx, server.address, server.name, server.arguments...)
 		if err != nil {
@@ -153,12 +198,16 @@ func startSubjects(ctx context.Context, o options, servers *processes, dir strin
 	if err != nil {
 		return nil, err
 	}
-	withRedis, err := redisGateway(ctx, o, servers, filepath.Join(dir, "redis"), stored, target, redis)
+	withRedis, err := redisGateway(ctx, o, servers, filepath.Join(dir, "redis"), stored, target, keeper)
 	return append(append(subjects, withMemory...), withRedis...), err
 }
 
-// nginxBinary is where Debian has it, which is not on everybody's PATH.
-const nginxBinary = "/usr/sbin/nginx"
+// Programs that are started. nginx is not on everybody's PATH.
+const (
+	nginxBinary = "/usr/sbin/nginx"
+	redisBinary = "redis-server"
+	wrkBinary   = "wrk"
+)
 
 func memoryGateway(ctx context.Context, o options, servers *processes, dir, address, target, plugin string) ([]subject, error) {
 	s, err := newSite(o.root, dir, address)
@@ -188,24 +237,24 @@ func memoryGateway(ctx context.Context, o options, servers *processes, dir, addr
 	return startServing(ctx, s, servers, subjects)
 }
 
-func redisGateway(ctx context.Context, o options, servers *processes, dir, address, target, redis string) ([]subject, error) {
+func redisGateway(ctx context.Context, o options, servers *processes, dir, address, target, keeper string) ([]subject, error) {
 	s, err := newSite(o.root, dir, address)
 	if err != nil {
 		return nil, err
 	}
-	s.conf["storage"] = document{"type": "redis", "host": "127.0.0.1", "port": portOf(redis)}
+	s.conf["storage"] = document{"type": "redis", "host": "127.0.0.1", "port": portOf(keeper)}
 	var subjects []subject
-	for id, one := range map[string]struct{ name, hook string }{
-		"pre":  {subjectRedisPre, "AddHeader"},
-		"data": {subjectRedisData, "StoreAndGet"},
+	for _, one := range []struct{ id, name, hook string }{
+		{"pre", subjectRedisPre, "AddHeader"},
+		{"data", subjectRedisData, "StoreAndGet"},
 	} {
-		if err := s.bundle(ctx, o.root, id, "python", document{"pre": []document{hook(one.hook)}}); err != nil {
+		if err := s.bundle(ctx, o.root, one.id, "python", document{"pre": []document{hook(one.hook)}}); err != nil {
 			return nil, err
 		}
-		if err := s.api(id, target, document{"custom_middleware_bundle": id + ".zip"}); err != nil {
+		if err := s.api(one.id, target, document{"custom_middleware_bundle": one.id + ".zip"}); err != nil {
 			return nil, err
 		}
-		subjects = append(subjects, subject{name: one.name, url: s.url(id + "/")})
+		subjects = append(subjects, subject{name: one.name, url: s.url(one.id + "/"), redis: keeper})
 	}
 	return startServing(ctx, s, servers, subjects)
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func saturate(ctx context.Context, url, token string, d time.Duration) (load, er
 	if token != "" {
 		arguments = append(arguments, "-H", "Authorization: "+token)
 	}
-	output, err := exec.CommandContext(ctx, "wrk", append(arguments, url)...).CombinedOutput()
+	output, err := exec.CommandContext(ctx, wrkBinary, append(arguments, url)...).CombinedOutput()
 	if err != nil {
 		return load{}, fmt.Errorf("wrk: %w\n%s", err, output)
 	}
@@ -72,12 +73,8 @@ func steady(ctx context.Context, url, token string, d time.Duration) ([]time.Dur
 	began := time.Now()
 	for i := range count {
 		due := began.Add(time.Duration(i) * time.Second / steadyRate)
-		if wait := time.Until(due); wait > 0 {
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-time.After(wait):
-			}
+		if err := sleepUntil(ctx, due); err != nil {
+			return nil, err
 		}
 		group.Go(func() {
 			if err := once(ctx, client, url, token); err != nil {
@@ -93,6 +90,18 @@ func steady(ctx context.Context, url, token string, d time.Duration) ([]time.Dur
 	default:
 		return latencies, nil
 	}
+}
+
+// sleepUntil sleeps in the kernel: timers of Go are up to a millisecond late in a
+// process that does nothing else, as long as many requests take.
+func sleepUntil(ctx context.Context, due time.Time) error {
+	for wait := time.Until(due); wait > 0; wait = time.Until(due) {
+		pause := syscall.NsecToTimespec(wait.Nanoseconds())
+		if err := syscall.Nanosleep(&pause, nil); err != nil && !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 func once(ctx context.Context, client *http.Client, url, token string) error {

@@ -11,29 +11,52 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/krait-gateway/krait/coprocesspb"
 )
 
-// memoryPoint is the resident memory of a process after so many hooks.
+// memoryPoint is the resident memory of processes, in MB, after so many hooks.
 type memoryPoint struct {
-	Hooks int `json:"hooks"`
-	RSS   int `json:"rss_kb"`
+	Hooks int       `json:"hooks"`
+	RSS   []float64 `json:"rss_mb"`
 }
 
-// measureMemory has a process of its own call hooks.
+// memoryTime is after how long no further process begins.
+const memoryTime = time.Minute
+
+// measureMemory has processes of their own call hooks, one after the other.
 func measureMemory(ctx context.Context, o options, r *results) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, self, "memory", "-root", o.root, "-hooks", strconv.Itoa(o.hooks))
-	command.Stderr = os.Stderr
-	output, err := command.Output()
-	if err != nil {
-		return err
+	began := time.Now()
+	for i := 0; i < min(o.rounds, longRounds) && (i == 0 || time.Since(began) < memoryTime); i++ {
+		command := exec.CommandContext(ctx, self, "memory", "-root", o.root, "-hooks", strconv.Itoa(o.hooks))
+		command.Stderr = os.Stderr
+		output, err := command.Output()
+		if err != nil {
+			return err
+		}
+		var points []memoryPoint
+		if err := json.Unmarshal(output, &points); err != nil {
+			return err
+		}
+		r.Memory = merge(r.Memory, points)
 	}
-	return json.Unmarshal(output, &r.Memory)
+	return nil
+}
+
+// merge adds what a further process has shown at the same points.
+func merge(all, points []memoryPoint) []memoryPoint {
+	if all == nil {
+		return points
+	}
+	for i := range min(len(all), len(points)) {
+		all[i].RSS = append(all[i].RSS, points[i].RSS...)
+	}
+	return all
 }
 
 // growMemory calls hooks, every tenth of which raises, from 64 goroutines.
@@ -73,7 +96,7 @@ func growMemory(ctx context.Context, arguments []string) error {
 		if err != nil {
 			return err
 		}
-		points = append(points, memoryPoint{done, rss})
+		points = append(points, memoryPoint{done, []float64{float64(rss) / 1024}})
 	}
 	data, err := json.Marshal(points)
 	if err != nil {

@@ -28,18 +28,14 @@ const (
 func barPlot(title, unit string, bars []bar, logarithmic bool) string {
 	most, least := 0.0, math.Inf(1)
 	for _, one := range bars {
-		most, least = math.Max(most, one.value.Max), math.Min(least, one.value.Min)
-	}
-	scale := func(value float64) float64 {
-		switch {
-		case most <= 0 || value <= 0:
-			return 0
-		case logarithmic:
-			low := math.Log10(least) - 0.2 // so that the shortest bar is visible
-			return plotWidth * (math.Log10(value) - low) / (math.Log10(most) - low)
-		default:
-			return plotWidth * value / most
+		most = math.Max(most, one.value.Max)
+		if one.value.Min > 0 {
+			least = math.Min(least, one.value.Min)
 		}
+	}
+	scale := linear(most)
+	if logarithmic {
+		scale = logarithmicScale(least, most)
 	}
 	if logarithmic {
 		unit += ", logarithmic"
@@ -66,6 +62,28 @@ func barPlot(title, unit string, bars []bar, logarithmic bool) string {
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+// linear returns the length of a bar when most is as long as the plot.
+func linear(most float64) func(float64) float64 {
+	return func(value float64) float64 {
+		if most <= 0 || value <= 0 {
+			return 0
+		}
+		return plotWidth * value / most
+	}
+}
+
+// logarithmicScale is the same in powers of ten, from a little below least on, so
+// that the shortest bar is visible.
+func logarithmicScale(least, most float64) func(float64) float64 {
+	low := math.Log10(math.Min(least, most)) - 0.2
+	return func(value float64) float64 {
+		if most <= 0 || value <= 0 {
+			return 0
+		}
+		return plotWidth * (math.Log10(value) - low) / (math.Log10(most) - low)
+	}
 }
 
 // colour tells krait from what it is compared with.
@@ -95,8 +113,7 @@ func plots(r *results) map[string]string {
 	}
 	var memory []bar
 	for _, point := range r.Memory {
-		value := float64(point.RSS) / 1024
-		memory = append(memory, bar{number(float64(point.Hooks)) + " hooks", spread{value, value, value}})
+		memory = append(memory, bar{number(float64(point.Hooks)) + " hooks", spreadOf(point.RSS)})
 	}
 	return map[string]string{
 		"dispatch-rate":    barPlot("Calls of hooks, by callers", "calls/s", bars(dispatch, r.Dispatch, "calls/s"), true),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -33,6 +34,9 @@ func (s spread) String() string {
 
 // table renders rows of subjects with these figures.
 func table(head string, names, figures []string, of map[string]series) string {
+	if len(of) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "| %s | %s |\n|%s\n", head, strings.Join(figures, " | "), strings.Repeat(" --- |", len(figures)+1))
 	for _, name := range names {
@@ -63,6 +67,9 @@ func dispatchTable(r *results) string {
 }
 
 func floorTable(r *results) string {
+	if len(r.Floor) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	b.WriteString("| part | µs |\n| --- | --- |\n")
 	for _, part := range []struct{ name, what string }{
@@ -90,13 +97,18 @@ func gatewayTable(r *results) string {
 
 func memoryTable(r *results) string {
 	var b strings.Builder
-	b.WriteString("| hooks | resident memory, MB |\n| --- | --- |\n")
-	for _, point := range r.Memory {
-		fmt.Fprintf(&b, "| %s | %s |\n", number(float64(point.Hooks)), number(float64(point.RSS)/1024))
+	if r.Memory != nil {
+		b.WriteString("| hooks | resident memory, MB |\n| --- | --- |\n")
 	}
-	if r.Threads != nil {
-		fmt.Fprintf(&b, "\nWith %s requests at once in a gateway, each through a `pre` hook: %d threads, %s MB.\n",
-			number(float64(r.Threads.Requests)), r.Threads.Threads, number(float64(r.Threads.RSS)/1024))
+	for _, point := range r.Memory {
+		fmt.Fprintf(&b, "| %s | %s |\n", number(float64(point.Hooks)), spreadOf(point.RSS))
+	}
+	if c := r.Threads; c != nil {
+		fmt.Fprintf(&b, "\nWith %s requests at once in a gateway, each through a `pre` hook: %s threads, %s MB.\n",
+			number(float64(c.Requests)), spreadOf(c.Threads), spreadOf(c.RSS))
+		if c.Requests < mostRequests {
+			fmt.Fprintf(&b, "More do not fit: a process may have %s files open here, and each request takes two.\n", number(float64(c.Files)))
+		}
 	}
 	return b.String()
 }
@@ -104,15 +116,21 @@ func memoryTable(r *results) string {
 func startUpTable(r *results) string {
 	var names []string
 	for _, count := range apiCounts() {
-		names = append(names, fmt.Sprint(count, " APIs"))
+		names = append(names, apisKey(count))
 	}
-	return table("gateway with", names, []string{"start ms", "reload ms", "RSS MB"}, r.StartUp)
+	return table("gateway with", names, []string{"start ms", "reload ms", "reload, new bundle ms", "RSS MB"}, r.StartUp)
 }
 
 func machineText(r *results) string {
 	m := r.Machine
-	return fmt.Sprintf("%s, %d CPUs; Linux %s; %s; Python %s, protobuf %s. %d rounds. Load average before %.2f, after %.2f.\n",
-		m.CPU, m.CPUs, m.Kernel, m.Go, m.Python, m.Protobuf, r.Rounds, m.LoadBefore, m.LoadAfter)
+	kind := "CPUs"
+	if m.Virtual {
+		kind = "CPUs of a virtual machine"
+	}
+	return fmt.Sprintf("%s, %d %s, %.1f GB; Linux %s; %s; Python %s, protobuf %s; %s. krait %s, %s, rounds: %d. "+
+		"Load average before %.2f, after %.2f; the host took away %.1f %% of the processor time.\n",
+		m.CPU, m.CPUs, kind, m.MemoryGB, m.Kernel, m.Go, m.Python, m.Protobuf, strings.Join(m.Programs, ", "),
+		m.Krait, m.Date, r.Rounds, m.LoadBefore, m.LoadAfter, m.Stolen)
 }
 
 // sections are the generated parts of docs/PERFORMANCE.md, by the name in their
@@ -133,9 +151,11 @@ func tables(r *results) string {
 	return strings.Join(all, "\n")
 }
 
-// write writes the data, the plots and the document below root.
+func benchDir(root string) string { return filepath.Join(root, "docs", "bench") }
+
+// write writes the data below root, and from that the rest.
 func write(root string, r *results) error {
-	dir := filepath.Join(root, "docs", "bench")
+	dir := benchDir(root)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
@@ -143,8 +163,26 @@ func write(root string, r *results) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(data, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, resultsFile), append(data, '\n'), 0o600); err != nil {
 		return err
+	}
+	return draw(root)
+}
+
+const resultsFile = "results.json"
+
+// draw writes the plots and the tables of the document from the data.
+func draw(root string) error {
+	dir := benchDir(root)
+	data, err := os.ReadFile(filepath.Join(dir, resultsFile))
+	if err != nil {
+		return err
+	}
+	r := &results{}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(r); err != nil {
+		return fmt.Errorf("%s: %w", resultsFile, err)
 	}
 	for name, plot := range plots(r) {
 		if err := os.WriteFile(filepath.Join(dir, name+".svg"), []byte(plot), 0o600); err != nil {
