@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"math"
@@ -58,14 +59,16 @@ func (p *buffers) Get() []byte {
 
 func (p *buffers) Put(buffer []byte) { p.pool.Put(&buffer) }
 
-// BenchmarkProxy is one request over loopback: to a keyless API without hooks,
-// and by a caller whom an ID extractor knows, so that auth_check does not run.
+// BenchmarkProxy is one request over loopback: to a keyless API without hooks, to
+// one with a pre and a response hook, for which no Python runs, and by a caller
+// whom an ID extractor knows, so that auth_check does not run.
 func BenchmarkProxy(b *testing.B) {
-	for name, more := range map[string]string{
-		"keyless":      `"use_keyless": true`,
-		"known caller": `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip"`,
+	for _, bm := range []struct{ name, more string }{
+		{"keyless", `"use_keyless": true`},
+		{"hooks", `"use_keyless": true, "custom_middleware_bundle": "hooks.zip"`},
+		{"known caller", `"enable_coprocess_auth": true, "custom_middleware_bundle": "b.zip"`},
 	} {
-		b.Run(name, func(b *testing.B) { benchmarkProxy(b, more) })
+		b.Run(bm.name, func(b *testing.B) { benchmarkProxy(b, bm.more) })
 	}
 }
 
@@ -88,8 +91,14 @@ func benchmarkProxy(b *testing.B, more string) {
 	g, err := gateway.New(b.Context(), gateway.Config{
 		Config: config.Default(), APIs: []apidef.Loaded{{File: "a.json", API: api}}, Store: mem,
 		Sessions: sessions, Limits: counts, Logger: slog.New(slog.DiscardHandler),
-		Bundles: bundles{"b.zip": `{"driver": "python", "auth_check": {"name": "Auth"}, "id_extractor": ` + fromHeader + `}`},
-		Drivers: map[string]coprocess.Driver{"python": &driver{hooks: map[string]hookFunc{"Auth": accept("", nil)}}},
+		Bundles: bundles{
+			"b.zip":     `{"driver": "python", "auth_check": {"name": "Auth"}, "id_extractor": ` + fromHeader + `}`,
+			"hooks.zip": `{"driver": "python", "pre": [{"name": "Pass"}], "response": [{"name": "Pass"}]}`,
+		},
+		Drivers: map[string]coprocess.Driver{"python": &driver{hooks: map[string]hookFunc{
+			"Auth": accept("", nil),
+			"Pass": func(context.Context, *coprocesspb.Object) error { return nil },
+		}}},
 	})
 	require.NoError(b, err)
 	defer g.Close(b.Context())

@@ -62,14 +62,14 @@ func (s *pluginServer) DispatchEvent(ctx context.Context, event *coprocesspb.Eve
 }
 
 // serve starts s on network and address, and returns the address and the end.
-func (s *pluginServer) serve(t *testing.T, network, address string, options ...grpc.ServerOption) (string, func()) {
+func (s *pluginServer) serve(t testing.TB, network, address string, options ...grpc.ServerOption) (string, func()) {
 	t.Helper()
 	server := grpc.NewServer(options...)
 	coprocesspb.RegisterDispatcherServer(server, s)
 	return run(t, server, network, address)
 }
 
-func run(t *testing.T, server *grpc.Server, network, address string) (string, func()) {
+func run(t testing.TB, server *grpc.Server, network, address string) (string, func()) {
 	t.Helper()
 	listener, err := net.Listen(network, address)
 	require.NoError(t, err)
@@ -86,14 +86,14 @@ func run(t *testing.T, server *grpc.Server, network, address string) (string, fu
 	return listener.Addr().String(), stop
 }
 
-func (s *pluginServer) local(t *testing.T, options ...grpc.ServerOption) string {
+func (s *pluginServer) local(t testing.TB, options ...grpc.ServerOption) string {
 	t.Helper()
 	address, _ := s.serve(t, "tcp", "127.0.0.1:0", options...)
 	return "tcp://" + address
 }
 
 // open returns a driver that the test's end closes.
-func open(t *testing.T, o grpcdriver.Options) *grpcdriver.Driver {
+func open(t testing.TB, o grpcdriver.Options) *grpcdriver.Driver {
 	t.Helper()
 	driver, err := grpcdriver.New(o)
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func open(t *testing.T, o grpcdriver.Options) *grpcdriver.Driver {
 	return driver
 }
 
-func load(t *testing.T, driver coprocess.Driver, code coprocess.Code) coprocess.Plugin {
+func load(t testing.TB, driver coprocess.Driver, code coprocess.Code) coprocess.Plugin {
 	t.Helper()
 	plugin, err := driver.Load(t.Context(), code)
 	require.NoError(t, err)
@@ -109,7 +109,7 @@ func load(t *testing.T, driver coprocess.Driver, code coprocess.Code) coprocess.
 }
 
 // plugin loads one from a new driver.
-func plugin(t *testing.T, o grpcdriver.Options) coprocess.Plugin {
+func plugin(t testing.TB, o grpcdriver.Options) coprocess.Plugin {
 	t.Helper()
 	return load(t, open(t, o), coprocess.Code{Name: "b.zip", Hooks: []string{"A"}})
 }

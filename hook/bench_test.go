@@ -24,7 +24,22 @@ func BenchmarkRequest(b *testing.B) {
 	s := &coprocesspb.SessionState{Metadata: map[string]string{"token": "t"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := h.Request(context.Background(), r, body, s); err != nil {
+		if _, err := h.Request(b.Context(), r, body, s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkResponse is the same for an answer of 300 bytes.
+func BenchmarkResponse(b *testing.B) {
+	h := newHook(coprocesspb.HookType_Response, dispatch(func(_ context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
+		obj.Response.Headers["X-Seen"] = "yes"
+		return obj, nil
+	}))
+	r, answer := newRequest("GET", "/path", ""), strings.Repeat("x", 300)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := h.Response(b.Context(), r, nil, newResponse(200, answer), nil); err != nil {
 			b.Fatal(err)
 		}
 	}
