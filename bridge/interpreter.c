@@ -50,6 +50,14 @@ bool krait_attach(void) {
 
 void krait_detach(void) { py.PyEval_SaveThread(); }
 
+void krait_end_thread(void) {
+  void *state = pthread_getspecific(thread_key);
+  if (state != NULL) {
+    pthread_setspecific(thread_key, NULL);
+    thread_ended(state);
+  }
+}
+
 bool krait_touch(void) {
   bool attached = krait_attach();
   if (attached) {

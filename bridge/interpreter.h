@@ -43,6 +43,8 @@ bool krait_interpreter_stop(double timeout, struct krait_error *error);
  * lock. False when memory is short. */
 bool krait_attach(void);
 void krait_detach(void);
+/* Gives the thread state of this thread back, which is not attached. */
+void krait_end_thread(void);
 /* Both; for measurements. */
 bool krait_touch(void);
 

@@ -48,6 +48,7 @@ type Runtime struct {
 	calls    callTable
 	invoked  atomic.Int64 // calls that are no part of requests
 	serving  sync.WaitGroup
+	bell     *os.File      // calls attend; see bell.h
 	attended chan struct{} // closed when attend has ended
 
 	stopOnce sync.Once
@@ -116,9 +117,12 @@ func (r *Runtime) start() error {
 		r.release()
 		return err
 	}
-	C.krait_schedule(C.size_t(r.config.MaxInFlight))
-	C.krait_attend_until(true)
-	go r.attend()
+	if err := r.schedule(); err != nil {
+		r.stop <- 0
+		<-r.stopped
+		r.release()
+		return err
+	}
 	r.state.Store(int32(StateReady))
 	if r.versions, err = r.askVersions(); err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopThreadsTimeout)
@@ -244,15 +248,13 @@ func (r *Runtime) shutDown(ctx context.Context) error {
 		r.stop <- -1
 		return fmt.Errorf("%w: calls in flight did not end: %w", ErrDrain, ctx.Err())
 	}
-	C.krait_attend_until(false)
+	_ = r.bell.Close() // nothing was written to it here
 	<-r.attended
 	// A thread may still wait for the interpreter's lock to run a call that
 	// has been taken back; taking the lock of one that ends would end it.
-	select {
-	case <-r.served():
-	case <-ctx.Done():
+	if !r.unschedule(ctx) {
 		r.stop <- -1
-		return fmt.Errorf("%w: it does not give up the interpreter's lock: %w", ErrDrain, ctx.Err())
+		return fmt.Errorf("%w: a thread does not give up the interpreter's lock", ErrDrain)
 	}
 	timeout := stopThreadsTimeout
 	if deadline, ok := ctx.Deadline(); ok {

@@ -1,39 +1,36 @@
 #include "schedule.h"
 
+#include "bell.h"
 #include "interpreter.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
 /* A thread hands over what it has after so many calls, or nanoseconds: who
- * waits for the first of them should not wait for all, and a thread that is in
- * C for longer loses its place among those that run Go. */
+ * waits for the first of them should not wait for all, and a goroutine that is
+ * in C for longer loses its place among those that run. */
 enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
 
-/* Where hooks block, so many threads wait for the interpreter's lock at most:
+/* Where hooks block, so many workers wait for the interpreter's lock at most:
  * the next call begins without waiting until a thread has woken up. */
 enum { MOST_STANDBY = 4 };
 
-/* What krait_attend looks at is looked at once in TICK nanoseconds. A hook that
- * is still the same one after a tick counts as blocking: for WARY ticks threads
- * then stand by whenever calls wait. When none has begun for IDLE ticks, and
- * none waits, there are no more ticks. */
+/* The watcher looks once in TICK nanoseconds. A hook that is still the same one
+ * after a tick counts as blocking: for WARY ticks workers run all calls.
+ * Without any call for IDLE ticks there are none. */
 enum { TICK = 1000000, WARY = 200, IDLE = 100 };
+
+/* A worker without work for so many nanoseconds ends. */
+static const long long longest_rest = 10000000000;
 
 struct list {
   struct krait_call *first, *last;
 };
 
-/*
- * A call that may begin has somebody at any time: a thread that is coming or on
- * standby, or one that is busy and looks at the queue when it has run its call.
- * Whether that ends is what krait_attend looks at, as long as a thread is busy
- * or calls wait.
- *
- * Guarded by mutex, which is never held while waiting for the interpreter's
- * lock.
- */
+/* Guarded by mutex, which is never held while waiting for the interpreter's
+ * lock. */
 static struct {
   pthread_mutex_t mutex;
   struct list queue; /* linked both ways */
@@ -41,7 +38,7 @@ static struct {
   size_t running, most_running;
   /* So many threads wait for the interpreter's lock to go on with the queue. */
   size_t standby;
-  /* So many threads are about to call krait_serve. */
+  /* So many threads are on their way to that. */
   size_t coming;
   /* Which thread goes on with the queue; it grows with each that takes over. */
   unsigned long turn;
@@ -49,17 +46,20 @@ static struct {
   bool busy;
   /* Ended calls that the thread whose turn it is has not handed over yet. */
   struct list ended;
+  struct list outbox; /* ended calls for krait_collect */
 
-  /* For krait_attend. */
-  pthread_cond_t wake;
-  struct list orphans; /* ended calls that no thread hands over */
-  size_t start;        /* so many threads, which coming counts already */
+  size_t threads;      /* workers, and the watcher */
+  pthread_cond_t work; /* for resting workers: something is wanted */
+  pthread_cond_t left; /* a thread has ended */
+  size_t resting;      /* workers that wait for work */
+  size_t wanted;       /* workers called that are not there yet */
   bool stop;
-  unsigned long begun; /* calls */
-  unsigned long seen;  /* begun at the last tick */
-  size_t wary, idle;   /* ticks */
-  long long next_tick; /* nanoseconds of CLOCK_MONOTONIC */
+
+  pthread_cond_t wake; /* for the watcher */
   bool asleep;         /* there are no ticks */
+  unsigned long steps; /* calls begun, and ended */
+  unsigned long seen;  /* steps at the last tick */
+  size_t wary, idle;   /* ticks */
 } s = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void append(struct list *list, struct krait_call *call) {
@@ -119,50 +119,73 @@ static bool another(size_t threads) {
   return threads < s.queued && threads < MOST_STANDBY;
 }
 
-static bool needs_thread(void) { return another(s.standby + s.coming); }
-
-/* Asks krait_attend for a thread, if one is needed. */
-static void ask_for_thread(void) {
-  if (needs_thread()) {
-    s.coming++;
-    s.start++;
-    pthread_cond_signal(&s.wake);
-  }
-}
-
-void krait_schedule(size_t most_running) {
-  pthread_condattr_t monotonic;
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&s.wake, &monotonic);
-  pthread_condattr_destroy(&monotonic);
-  pthread_mutex_lock(&s.mutex);
-  s.most_running = most_running;
-  pthread_mutex_unlock(&s.mutex);
-}
-
 static long long now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (long long)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+/* Waits for condition until time; false when that has passed. */
+static bool await(pthread_cond_t *condition, long long time) {
+  struct timespec until = {time / 1000000000, time % 1000000000};
+  return pthread_cond_timedwait(condition, &s.mutex, &until) != ETIMEDOUT;
+}
+
+static void *run_worker(void *);
+
+static bool start(void *(*run)(void *)) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, run, NULL) != 0) {
+    return false;
+  }
+  pthread_detach(thread);
+  s.threads++;
+  return true;
+}
+
+/* Calls as many workers as are needed. One that cannot be had is tried again at
+ * the next tick. */
+static void call_workers(void) {
+  while (!s.stop && another(s.standby + s.coming)) {
+    if (s.resting <= s.wanted) {
+      if (!start(run_worker)) {
+        return;
+      }
+    } else {
+      pthread_cond_signal(&s.work);
+    }
+    s.wanted++;
+    s.coming++;
+  }
+}
+
+/* Hands over what has ended. */
+static void deliver(struct list *list) {
+  if (list->first != NULL) {
+    move_all(list, &s.outbox);
+    krait_bell_ring();
+  }
+}
+
 bool krait_submit(struct krait_call *call, long long wait) {
+  bool serve = false;
   call->begin_by = now() + wait;
   pthread_mutex_lock(&s.mutex);
   call->state = KRAIT_QUEUED;
   append(&s.queue, call);
   s.queued++;
-  bool start = needs_thread();
-  if (start) {
+  if (s.wary > 0) {
+    call_workers();
+  } else if (another(s.standby + s.coming)) {
     s.coming++;
+    serve = true;
   }
   if (s.asleep) {
     s.asleep = false;
     pthread_cond_signal(&s.wake);
   }
   pthread_mutex_unlock(&s.mutex);
-  return start;
+  return serve;
 }
 
 static void leave_queue(struct krait_call *call, enum krait_state state) {
@@ -246,11 +269,14 @@ static void run_batch(void) {
     }
     leave_queue(call, KRAIT_RUNNING);
     s.running++;
-    s.begun++;
-    ask_for_thread();
+    s.steps++;
+    if (s.wary > 0) {
+      call_workers();
+    }
     pthread_mutex_unlock(&s.mutex);
     krait_run(call);
     pthread_mutex_lock(&s.mutex);
+    s.steps++;
     leave_thread(call);
   }
   if (s.turn == turn) {
@@ -258,54 +284,38 @@ static void run_batch(void) {
   }
 }
 
-/* Has what the thread whose turn it is keeps handed over by krait_attend. */
-static void take_from_it(void) {
-  if (s.ended.first != NULL) {
-    move_all(&s.ended, &s.orphans);
-    pthread_cond_signal(&s.wake);
-  }
-}
-
-/* Only the thread whose turn it is begins calls. When it is busy and has begun
- * none, it has been in one hook since the last tick. */
-static void tick(void) {
-  bool same = s.begun == s.seen;
-  s.idle = same ? s.idle + 1 : 0;
-  if (s.wary > 0) {
-    s.wary--;
-  }
-  if (s.busy && same) {
-    s.busy = false;
+/* Takes the interpreter's lock and runs calls; s.ended are those to hand over.
+ * The mutex is held, but not all the time. Returns whether this thread is
+ * attached. */
+static bool take_over(void) {
+  s.standby++;
+  pthread_mutex_unlock(&s.mutex);
+  bool attached = krait_attach();
+  pthread_mutex_lock(&s.mutex);
+  s.standby--;
+  if (s.busy) {
+    /* The thread before this one is in a hook that has given up the lock. */
     s.wary = WARY;
-    take_from_it();
-    ask_for_thread();
+    deliver(&s.ended);
   }
-  s.seen = s.begun;
+  if (attached) {
+    run_batch();
+  } else {
+    end_first(KRAIT_NO_MEMORY); /* for a thread state */
+  }
+  return attached;
 }
 
 bool krait_serve(struct krait_call **ended) {
   *ended = NULL;
   pthread_mutex_lock(&s.mutex);
   s.coming--;
-  if (!another(s.standby)) {
+  if (s.wary > 0 || !another(s.standby)) {
+    call_workers();
     pthread_mutex_unlock(&s.mutex);
     return false;
   }
-  s.standby++;
-  pthread_mutex_unlock(&s.mutex);
-  bool attached = krait_attach();
-  pthread_mutex_lock(&s.mutex);
-  s.standby--;
-  if (attached) {
-    if (s.busy) {
-      /* The thread before this one is in a hook that has given up the lock. */
-      s.wary = WARY;
-      take_from_it();
-    }
-    run_batch();
-  } else {
-    end_first(KRAIT_NO_MEMORY); /* for a thread state */
-  }
+  bool attached = take_over();
   *ended = s.ended.first;
   s.ended.first = s.ended.last = NULL;
   s.coming++;
@@ -316,45 +326,119 @@ bool krait_serve(struct krait_call **ended) {
   return true;
 }
 
-/* Waits for a tick, or for something to do. */
-static void await_tick(void) {
-  struct timespec time = {s.next_tick / 1000000000, s.next_tick % 1000000000};
-  pthread_cond_timedwait(&s.wake, &s.mutex, &time);
-}
-
-bool krait_attend(struct krait_call **ended, size_t *start) {
-  pthread_mutex_lock(&s.mutex);
-  for (;;) {
-    if (now() >= s.next_tick) { /* also when something is always to do */
-      tick();
-      s.next_tick = now() + TICK;
+/* Waits until a worker is wanted; false when this one has to end. */
+static bool rest(void) {
+  long long until = now() + longest_rest;
+  while (s.wanted == 0) {
+    if (s.stop) {
+      return false;
     }
-    if (s.orphans.first != NULL || s.start > 0 || s.stop) {
-      break;
-    }
-    if (s.idle >= IDLE && s.queue.first == NULL && !s.busy) {
-      s.asleep = true; /* until the next call is submitted */
-      pthread_cond_wait(&s.wake, &s.mutex);
-      s.asleep = false;
-      s.idle = 0;
-    } else {
-      await_tick();
+    s.resting++;
+    bool in_time = await(&s.work, until);
+    s.resting--;
+    if (!in_time && s.wanted == 0) {
+      return false;
     }
   }
-  *ended = s.orphans.first;
-  s.orphans.first = s.orphans.last = NULL;
-  *start = s.start;
-  s.start = 0;
-  bool more = *ended != NULL || *start > 0 || !s.stop;
-  pthread_mutex_unlock(&s.mutex);
-  return more;
+  s.wanted--;
+  return true;
 }
 
-void krait_attend_until(bool on) {
-  pthread_mutex_lock(&s.mutex);
-  s.stop = !on;
-  pthread_cond_broadcast(&s.wake);
+static void leave(void) {
+  s.threads--;
+  pthread_cond_broadcast(&s.left);
   pthread_mutex_unlock(&s.mutex);
+}
+
+static void *run_worker(void *nothing) {
+  pthread_mutex_lock(&s.mutex);
+  while (rest()) {
+    s.coming--;
+    while (another(s.standby)) {
+      bool attached = take_over();
+      deliver(&s.ended);
+      if (attached) {
+        pthread_mutex_unlock(&s.mutex);
+        krait_detach();
+        pthread_mutex_lock(&s.mutex);
+      }
+    }
+  }
+  pthread_mutex_unlock(&s.mutex);
+  krait_end_thread();
+  pthread_mutex_lock(&s.mutex);
+  leave();
+  return nothing;
+}
+
+/* The thread whose turn it is may be in a hook that blocks. */
+static void tick(void) {
+  s.idle = s.steps == s.seen ? s.idle + 1 : 0;
+  if (s.wary > 0) {
+    s.wary--;
+  }
+  if (s.busy && s.steps == s.seen) {
+    s.busy = false;
+    s.wary = WARY;
+    deliver(&s.ended);
+  }
+  s.seen = s.steps;
+  call_workers();
+}
+
+static void *run_watcher(void *nothing) {
+  pthread_mutex_lock(&s.mutex);
+  while (!s.stop) {
+    if (s.idle < IDLE || s.queue.first != NULL) {
+      await(&s.wake, now() + TICK);
+    } else {
+      s.asleep = true;
+      while (s.asleep && !s.stop) {
+        pthread_cond_wait(&s.wake, &s.mutex);
+      }
+      s.idle = 0;
+    }
+    tick();
+  }
+  leave();
+  return nothing;
+}
+
+bool krait_schedule(size_t most_running) {
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&s.work, &monotonic);
+  pthread_cond_init(&s.wake, &monotonic);
+  pthread_cond_init(&s.left, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+  pthread_mutex_lock(&s.mutex);
+  s.most_running = most_running;
+  bool started = start(run_watcher);
+  pthread_mutex_unlock(&s.mutex);
+  return started;
+}
+
+bool krait_unschedule(long long wait) {
+  long long until = now() + wait;
+  pthread_mutex_lock(&s.mutex);
+  s.stop = true;
+  pthread_cond_broadcast(&s.work);
+  pthread_cond_broadcast(&s.wake);
+  while (s.threads > 0 && await(&s.left, until)) {
+  }
+  bool ended = s.threads == 0;
+  pthread_mutex_unlock(&s.mutex);
+  return ended;
+}
+
+struct krait_call *krait_collect(void) {
+  krait_bell_answered();
+  pthread_mutex_lock(&s.mutex);
+  struct krait_call *first = s.outbox.first;
+  s.outbox.first = s.outbox.last = NULL;
+  pthread_mutex_unlock(&s.mutex);
+  return first;
 }
 
 size_t krait_running(void) {
@@ -392,8 +476,8 @@ void krait_settle(struct krait_call *call) {
     call->state = KRAIT_SETTLED; /* its thread hands it over */
   } else {
     call->state = KRAIT_IDLE;
-    append(&s.orphans, call);
-    pthread_cond_signal(&s.wake);
+    append(&s.outbox, call);
+    krait_bell_ring();
   }
   pthread_mutex_unlock(&s.mutex);
 }

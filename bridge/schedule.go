@@ -3,6 +3,7 @@
 package bridge
 
 /*
+#include "bell.h"
 #include "schedule.h"
 */
 import "C"
@@ -11,10 +12,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"time"
 
 	coprocess "github.com/krait-gateway/krait"
 )
+
+// schedule makes calls possible.
+func (r *Runtime) schedule() error {
+	bell, err := C.krait_bell_new()
+	if bell == -1 {
+		return fmt.Errorf("make an eventfd: %w", err)
+	}
+	r.bell = os.NewFile(uintptr(bell), "bell")
+	if !C.krait_schedule(C.size_t(r.config.MaxInFlight)) {
+		return errors.Join(errors.New("a thread cannot be started"), r.bell.Close())
+	}
+	go r.attend()
+	return nil
+}
 
 // serve runs calls, its own caller's and others', until there are none or
 // another goroutine does so.
@@ -29,20 +46,16 @@ func (r *Runtime) serve() {
 	}
 }
 
-// attend hands over calls that no goroutine of serve does, coroutines for
-// example, and starts another serve when all of them are held up in hooks.
+// attend hands over calls that end beside serve: on threads of C's own, and
+// coroutines. It ends when the bell is closed.
 func (r *Runtime) attend() {
 	defer close(r.attended)
+	var rings [8]byte
 	for {
-		var ended *C.struct_krait_call
-		var start C.size_t
-		if !C.krait_attend(&ended, &start) {
+		if _, err := r.bell.Read(rings[:]); err != nil {
 			return
 		}
-		for range start {
-			r.serving.Go(r.serve)
-		}
-		r.handAll(ended)
+		r.handAll(C.krait_collect())
 	}
 }
 
@@ -52,15 +65,21 @@ func (r *Runtime) handAll(first *C.struct_krait_call) {
 	}
 }
 
-// served returns a channel that closes when no goroutine serves any more. No
-// call is left, and attend has ended.
-func (r *Runtime) served() <-chan struct{} {
-	ended := make(chan struct{})
+// unschedule waits until no thread runs calls any more, or ctx ends; false when
+// some do. No call is left.
+func (r *Runtime) unschedule(ctx context.Context) bool {
+	const forever = math.MaxInt64 / 2
+	ended := make(chan bool, 1)
 	go func() {
-		defer close(ended)
 		r.serving.Wait()
+		ended <- bool(C.krait_unschedule(forever))
 	}()
-	return ended
+	select {
+	case all := <-ended:
+		return all
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // submit makes k run as soon as it can, or not at all when that is later than

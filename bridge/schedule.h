@@ -1,13 +1,17 @@
 /*
  * schedule.h: which call runs when. Calls wait in one queue. A thread that
- * holds the interpreter's lock runs them one after the other. After a hook that
- * blocked, a few more wait for the lock while calls wait, and one goes on with
- * the queue as soon as a hook gives the lock up. So calls that do not block
- * cost no switch of threads, and one that blocks stops nobody.
+ * holds the interpreter's lock runs them one after the other.
  *
- * The threads are Go's: krait_serve is what a goroutine does as long as there
- * is something to do. All functions may be called on any thread, without the
- * interpreter's lock where nothing else is said.
+ * As long as hooks do not block, that thread is Go's: krait_serve is what a
+ * goroutine does as long as there is something to do, so a call costs no switch
+ * of threads. A watcher notices when a hook blocks. For a while workers,
+ * threads of C's own, then run the calls, as many as there are hooks that
+ * block, and a few more that wait for the lock: one goes on with the queue as
+ * soon as a hook gives the lock up. No goroutine waits in C for that, which
+ * would keep its place from others.
+ *
+ * All functions may be called on any thread, without the interpreter's lock
+ * where nothing else is said.
  */
 #ifndef KRAIT_SCHEDULE_H
 #define KRAIT_SCHEDULE_H
@@ -17,8 +21,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Sets how many calls may be on a thread at once. Before the first call. */
-void krait_schedule(size_t most_running);
+/* Begins, with so many calls on threads at once. Once, before the first call.
+ * False when there can be no thread. */
+bool krait_schedule(size_t most_running);
+
+/* Ends, when no calls are left, and waits for all threads of this file, for so
+ * many nanoseconds at most. False when some are left. */
+bool krait_unschedule(long long wait);
 
 /* Puts call into the queue. True: the caller has to start a goroutine that
  * calls krait_serve. A call that has not begun after so many nanoseconds ends
@@ -38,13 +47,9 @@ struct krait_call *krait_withdraw_all(void);
  */
 bool krait_serve(struct krait_call **ended);
 
-/*
- * Waits for what nobody is there to do. ended: out, calls that have ended,
- * linked by next. start: out, how many goroutines to start, each of which calls
- * krait_serve. False once krait_attend_until was called with false.
- */
-bool krait_attend(struct krait_call **ended, size_t *start);
-void krait_attend_until(bool on);
+/* Returns calls that have ended beside krait_serve, linked by next. The bell
+ * rings when there are some. */
+struct krait_call *krait_collect(void);
 
 /* How many calls are on a thread. */
 size_t krait_running(void);
