@@ -5,6 +5,7 @@ package bridge
 /*
 #include <stdlib.h>
 #include "host_module.h"
+#include "host_request.h"
 */
 import "C"
 
@@ -39,45 +40,50 @@ func kraitHostLog(first *C.struct_krait_bytes) {
 	})
 }
 
-// problem turns what a host call failed with into text for Python, which logs
-// it with its origin; nil when it did not fail.
-func problem(err error) *C.char {
-	if err == nil {
-		return nil
+//export kraitHostPerform
+func kraitHostPerform(q *C.struct_krait_host_request) {
+	began := time.Now()
+	var err error
+	if q.operation == C.KRAIT_STORE {
+		coprocess.CallHost(coprocess.Origin{}, "store_data", func(host coprocess.Host) error {
+			value := append([]byte(nil), view(&q.value)...)
+			err = host.StoreData(context.Background(), text(&q.key), value, seconds(int64(q.ttl)))
+			return nil
+		})
+	} else {
+		coprocess.CallHost(coprocess.Origin{}, "get_data", func(host coprocess.Host) error {
+			var found []byte
+			found, err = host.GetData(context.Background(), text(&q.key))
+			if err == nil && len(found) > 0 {
+				q.found.data = (*C.char)(C.CBytes(found)) // freed by host_get_data
+				q.found.length = C.size_t(len(found))
+			}
+			return nil
+		})
 	}
-	return C.CString(err.Error()) // freed by raise_problem
+	if err != nil { // text for Python, which logs it with its origin
+		q.problem = C.CString(err.Error()) // freed by host_module.c
+	}
+	q.took = C.longlong(time.Since(began))
 }
 
-//export kraitHostStoreData
-func kraitHostStoreData(key, value *C.struct_krait_bytes, ttlSeconds C.longlong) *C.char {
-	var err error
-	coprocess.CallHost(coprocess.Origin{}, "store_data", func(host coprocess.Host) error {
-		data := append([]byte(nil), view(value)...)
-		err = host.StoreData(context.Background(), text(key), data, seconds(int64(ttlSeconds)))
-		return nil
-	})
-	return problem(err)
+// answerAll performs requests of plugin code, each on a goroutine: they wait for
+// the store.
+func answerAll(q *C.struct_krait_host_request) {
+	for q != nil {
+		next := q.next // an answered one is gone
+		go func(q *C.struct_krait_host_request) {
+			kraitHostPerform(q)
+			C.krait_host_answer(q)
+		}(q)
+		q = next
+	}
 }
 
 // seconds returns n seconds, within what a Duration holds (292 years).
 func seconds(n int64) time.Duration {
 	const most = math.MaxInt64 / int64(time.Second)
 	return time.Duration(min(max(n, 0), most)) * time.Second
-}
-
-//export kraitHostGetData
-func kraitHostGetData(key, value *C.struct_krait_bytes) *C.char {
-	var data []byte
-	var err error
-	coprocess.CallHost(coprocess.Origin{}, "get_data", func(host coprocess.Host) error {
-		data, err = host.GetData(context.Background(), text(key))
-		return nil
-	})
-	if err == nil && len(data) > 0 {
-		value.data = (*C.char)(C.CBytes(data)) // freed by host_get_data
-		value.length = C.size_t(len(data))
-	}
-	return problem(err)
 }
 
 //export kraitHostTriggerEvent

@@ -1,6 +1,7 @@
 #include "host_module.h"
 
 #include "_cgo_export.h"
+#include "host_request.h"
 #include "interpreter.h"
 #include "schedule.h"
 
@@ -33,13 +34,6 @@ static py_object *return_none(void) {
   return py.none;
 }
 
-/* Raises RuntimeError. problem: malloc'd, freed here. */
-static py_object *raise_problem(char *problem) {
-  py.PyErr_SetString(*py.runtime_error, problem);
-  free(problem);
-  return NULL;
-}
-
 static py_object *host_log(py_object *self, py_object *args) {
   (void)self;
   struct krait_bytes fields[KRAIT_LOG_FIELDS];
@@ -50,6 +44,19 @@ static py_object *host_log(py_object *self, py_object *args) {
   kraitHostLog(fields);
   py.PyEval_RestoreThread(state);
   return return_none();
+}
+
+/* Performs request without the lock. False: RuntimeError is raised. */
+static bool ask(struct krait_host_request *request) {
+  py_thread_state *state = py.PyEval_SaveThread();
+  krait_host_ask(request);
+  py.PyEval_RestoreThread(state);
+  if (request->problem == NULL) {
+    return true;
+  }
+  py.PyErr_SetString(*py.runtime_error, request->problem);
+  free(request->problem);
+  return false;
 }
 
 static py_object *host_store_data(py_object *self, py_object *args) {
@@ -66,28 +73,22 @@ static py_object *host_store_data(py_object *self, py_object *args) {
   if (ttl == -1 && py.PyErr_Occurred() != NULL) {
     return NULL;
   }
-  py_thread_state *state = py.PyEval_SaveThread();
-  char *problem = kraitHostStoreData(&fields[0], &fields[1], ttl);
-  py.PyEval_RestoreThread(state);
-  return problem == NULL ? return_none() : raise_problem(problem);
+  struct krait_host_request request = {.operation = KRAIT_STORE,
+                                       .key = fields[0],
+                                       .value = fields[1],
+                                       .ttl = ttl};
+  return ask(&request) ? return_none() : NULL;
 }
 
 static py_object *host_get_data(py_object *self, py_object *args) {
   (void)self;
-  struct krait_bytes key;
-  if (read_bytes(args, &key, 1) != 0) {
+  struct krait_host_request request = {.operation = KRAIT_GET};
+  if (read_bytes(args, &request.key, 1) != 0 || !ask(&request)) {
     return NULL;
   }
-  py_thread_state *state = py.PyEval_SaveThread();
-  struct krait_bytes value = {NULL, 0};
-  char *problem = kraitHostGetData(&key, &value);
-  py.PyEval_RestoreThread(state);
-  if (problem != NULL) {
-    return raise_problem(problem);
-  }
-  py_object *result =
-      py.PyBytes_FromStringAndSize(value.data, (ssize_t)value.length);
-  free(value.data);
+  py_object *result = py.PyBytes_FromStringAndSize(
+      request.found.data, (ssize_t)request.found.length);
+  free(request.found.data);
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 /* A thread hands over what it has after so many calls, or nanoseconds: who
@@ -24,6 +25,10 @@ enum { TICK = 1000000, WARY = 200, IDLE = 100 };
 
 /* A worker without work for so many nanoseconds ends. */
 static const long long longest_rest = 10000000000;
+
+/* Calls that take longer than so many nanoseconds may block. For the next
+ * CURIOUS visits it is looked at whether they do. */
+enum { LONG = 100000, CURIOUS = 64 };
 
 struct list {
   struct krait_call *first, *last;
@@ -60,6 +65,7 @@ static struct {
   unsigned long steps; /* calls begun, and ended */
   unsigned long seen;  /* steps at the last tick */
   size_t wary, idle;   /* ticks */
+  size_t curious;      /* visits */
 } s = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void append(struct list *list, struct krait_call *call) {
@@ -244,12 +250,21 @@ static void end_first(enum krait_error_kind why) {
   }
 }
 
+/* How often this thread has given its processor up of its own accord, that is,
+ * has waited for something. */
+static long waits(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
 /* Runs calls as long as it is this thread's turn. The mutex is held, and the
  * interpreter's lock. */
 static void run_batch(void) {
   unsigned long turn = ++s.turn;
   size_t most = batch();
-  long long until = now() + LONGEST_VISIT;
+  long long began = now();
+  bool curious = s.curious > 0;
+  long waited = curious ? waits() : 0;
   s.busy = true;
   for (size_t count = 0; something_to_do(); count++) {
     /* Where hooks block, one that does would keep what has ended before it,
@@ -259,7 +274,7 @@ static void run_batch(void) {
       break;
     }
     long long time = now();
-    if (count > 0 && time > until) {
+    if (count > 0 && time > began + LONGEST_VISIT) {
       break;
     }
     struct krait_call *call = s.queue.first;
@@ -278,6 +293,16 @@ static void run_batch(void) {
     pthread_mutex_lock(&s.mutex);
     s.steps++;
     leave_thread(call);
+  }
+  if (curious) {
+    s.curious--;
+  }
+  if (s.wary == 0 && now() > began + LONG) {
+    if (curious && waits() > waited) {
+      s.wary = WARY;
+      call_workers();
+    }
+    s.curious = CURIOUS;
   }
   if (s.turn == turn) {
     s.busy = false;

@@ -4,6 +4,7 @@ package bridge
 
 /*
 #include "bell.h"
+#include "host_request.h"
 #include "schedule.h"
 */
 import "C"
@@ -47,15 +48,18 @@ func (r *Runtime) serve() {
 }
 
 // attend hands over calls that end beside serve: on threads of C's own, and
-// coroutines. It ends when the bell is closed.
+// coroutines. And it has requests of plugin code performed. It ends when the
+// bell is closed.
 func (r *Runtime) attend() {
 	defer close(r.attended)
 	var rings [8]byte
 	for {
 		if _, err := r.bell.Read(rings[:]); err != nil {
+			answerAll(C.krait_host_close())
 			return
 		}
 		r.handAll(C.krait_collect())
+		answerAll(C.krait_host_collect())
 	}
 }
 
