@@ -2,6 +2,7 @@
 
 #include "_cgo_export.h"
 #include "bell.h"
+#include "schedule.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -49,9 +50,18 @@ static bool leave_to_go(struct krait_host_request *request) {
   return posted;
 }
 
+/* Performs request here: a goroutine does, on this thread. That it has to wait
+ * for its place among goroutines says nothing about the hook. */
+static void perform(struct krait_host_request *request) {
+  krait_excuse(true);
+  kraitHostPerform(request);
+  krait_excuse(false);
+}
+
 void krait_host_ask(struct krait_host_request *request) {
-  if (!atomic_load(&slow) || !leave_to_go(request)) {
-    kraitHostPerform(request);
+  bool leave = atomic_load(&slow) || krait_on_worker();
+  if (!leave || !leave_to_go(request)) {
+    perform(request);
   }
   atomic_store(&slow, request->took > SLOW);
 }

@@ -1,8 +1,8 @@
 /*
  * host_request.h: what plugin code asks of the host's store. A store that
- * answers at once is called on the thread that asks. For one that takes its
- * time, the request goes to Go, and the thread waits here: a goroutine that
- * waits on behalf of C would cost several switches of threads instead of one.
+ * answers at once is called on the thread that asks, if that is Go's. Otherwise
+ * the request goes to Go, and the thread waits here: a goroutine that waits on
+ * behalf of C costs several switches of threads instead of one.
  */
 #ifndef KRAIT_HOST_REQUEST_H
 #define KRAIT_HOST_REQUEST_H

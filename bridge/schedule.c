@@ -2,11 +2,11 @@
 
 #include "bell.h"
 #include "interpreter.h"
+#include "os_thread.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 
 /* A thread hands over what it has after so many calls, or nanoseconds: who
@@ -19,9 +19,10 @@ enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
 enum { MOST_STANDBY = 4 };
 
 /* The watcher looks once in TICK nanoseconds. A hook that is still the same one
- * after a tick counts as blocking: for WARY ticks workers run all calls.
- * Without any call for IDLE ticks there are none. */
-enum { TICK = 1000000, WARY = 200, IDLE = 100 };
+ * after a tick, and sleeps, blocks; one that computes for LONGEST_TURN ticks is
+ * treated as if it did. For WARY ticks workers then run all calls. Without any
+ * call for IDLE ticks there are none. */
+enum { TICK = 1000000, LONGEST_TURN = 5, WARY = 200, IDLE = 100 };
 
 /* A worker without work for so many nanoseconds ends. */
 static const long long longest_rest = 10000000000;
@@ -49,6 +50,8 @@ static struct {
   unsigned long turn;
   /* That thread runs calls, none of which has been found to block. */
   bool busy;
+  pid_t runner; /* that thread */
+  bool excused; /* it waits for something else than its hook */
   /* Ended calls that the thread whose turn it is has not handed over yet. */
   struct list ended;
   struct list outbox; /* ended calls for krait_collect */
@@ -65,6 +68,7 @@ static struct {
   unsigned long steps; /* calls begun, and ended */
   unsigned long seen;  /* steps at the last tick */
   size_t wary, idle;   /* ticks */
+  size_t same;         /* ticks without a step while a thread is busy */
   size_t curious;      /* visits */
 } s = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -136,6 +140,10 @@ static bool await(pthread_cond_t *condition, long long time) {
   struct timespec until = {time / 1000000000, time % 1000000000};
   return pthread_cond_timedwait(condition, &s.mutex, &until) != ETIMEDOUT;
 }
+
+static _Thread_local bool on_worker;
+
+bool krait_on_worker(void) { return on_worker; }
 
 static void *run_worker(void *);
 
@@ -250,11 +258,24 @@ static void end_first(enum krait_error_kind why) {
   }
 }
 
-/* How often this thread has given its processor up of its own accord, that is,
- * has waited for something. */
-static long waits(void) {
-  struct rusage usage;
-  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+/* Whether this thread has waited excused in this visit. */
+static _Thread_local bool excused;
+
+void krait_excuse(bool on) {
+  excused = true;
+  pthread_mutex_lock(&s.mutex);
+  if (s.runner == krait_thread_id()) {
+    s.excused = on;
+  }
+  pthread_mutex_unlock(&s.mutex);
+}
+
+/* Has workers run the calls for a while. When that ends, the next visits show
+ * whether it is still needed: what workers wait for may just be each other. */
+static void expect_blocking(void) {
+  s.wary = WARY;
+  s.curious = CURIOUS;
+  call_workers();
 }
 
 /* Runs calls as long as it is this thread's turn. The mutex is held, and the
@@ -264,8 +285,10 @@ static void run_batch(void) {
   size_t most = batch();
   long long began = now();
   bool curious = s.curious > 0;
-  long waited = curious ? waits() : 0;
+  long waited = curious ? krait_thread_waits() : 0;
   s.busy = true;
+  s.runner = krait_thread_id();
+  s.excused = excused = false;
   for (size_t count = 0; something_to_do(); count++) {
     /* Where hooks block, one that does would keep what has ended before it,
      * unless a thread is on standby. */
@@ -294,15 +317,13 @@ static void run_batch(void) {
     s.steps++;
     leave_thread(call);
   }
-  if (curious) {
-    s.curious--;
-  }
   if (s.wary == 0 && now() > began + LONG) {
-    if (curious && waits() > waited) {
-      s.wary = WARY;
-      call_workers();
-    }
     s.curious = CURIOUS;
+    if (curious && !excused && krait_thread_waits() > waited) {
+      expect_blocking();
+    }
+  } else if (s.curious > 0) {
+    s.curious--;
   }
   if (s.turn == turn) {
     s.busy = false;
@@ -320,7 +341,6 @@ static bool take_over(void) {
   s.standby--;
   if (s.busy) {
     /* The thread before this one is in a hook that has given up the lock. */
-    s.wary = WARY;
     deliver(&s.ended);
   }
   if (attached) {
@@ -376,6 +396,7 @@ static void leave(void) {
 }
 
 static void *run_worker(void *nothing) {
+  on_worker = true;
   pthread_mutex_lock(&s.mutex);
   while (rest()) {
     s.coming--;
@@ -396,16 +417,36 @@ static void *run_worker(void *nothing) {
   return nothing;
 }
 
-/* The thread whose turn it is may be in a hook that blocks. */
+/* Whether the thread whose turn it is blocks. The mutex is held, but not all
+ * the time. */
+static bool blocks(void) {
+  if (!s.busy || s.steps != s.seen) {
+    s.same = 0;
+    return false;
+  }
+  unsigned long steps = s.steps;
+  pid_t runner = s.runner;
+  if (++s.same >= LONGEST_TURN) {
+    return true;
+  }
+  if (s.excused) {
+    return false;
+  }
+  pthread_mutex_unlock(&s.mutex);
+  bool asleep = krait_thread_sleeps(runner);
+  pthread_mutex_lock(&s.mutex);
+  return asleep && s.busy && s.steps == steps && !s.excused;
+}
+
 static void tick(void) {
   s.idle = s.steps == s.seen ? s.idle + 1 : 0;
   if (s.wary > 0) {
     s.wary--;
   }
-  if (s.busy && s.steps == s.seen) {
+  if (blocks()) {
     s.busy = false;
-    s.wary = WARY;
     deliver(&s.ended);
+    expect_blocking();
   }
   s.seen = s.steps;
   call_workers();

@@ -51,6 +51,13 @@ bool krait_serve(struct krait_call **ended);
  * rings when there are some. */
 struct krait_call *krait_collect(void);
 
+/* Whether this thread is a worker. */
+bool krait_on_worker(void);
+
+/* While it is on, that this thread waits is no sign of a hook that blocks,
+ * unless it takes long. */
+void krait_excuse(bool on);
+
 /* How many calls are on a thread. */
 size_t krait_running(void);
 
