@@ -35,8 +35,15 @@ struct list {
   struct krait_call *first, *last;
 };
 
-/* Guarded by mutex, which is never held while waiting for the interpreter's
- * lock. */
+/*
+ * A call that may begin has somebody at any time: a thread that is coming or on
+ * standby, or one that is busy and looks at the queue when it has run its call.
+ * Whether that ends is what the watcher looks at, as long as a thread is busy
+ * or calls wait.
+ *
+ * Guarded by mutex, which is never held while waiting for the interpreter's
+ * lock.
+ */
 static struct {
   pthread_mutex_t mutex;
   struct list queue; /* linked both ways */
@@ -65,10 +72,10 @@ static struct {
 
   pthread_cond_t wake; /* for the watcher */
   bool asleep;         /* there are no ticks */
-  unsigned long steps; /* calls begun, and ended */
-  unsigned long seen;  /* steps at the last tick */
+  unsigned long begun; /* calls */
+  unsigned long seen;  /* begun at the last tick */
   size_t wary, idle;   /* ticks */
-  size_t same;         /* ticks without a step while a thread is busy */
+  size_t same;         /* ticks that a busy thread has been in one hook */
   size_t curious;      /* visits */
 } s = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -307,14 +314,13 @@ static void run_batch(void) {
     }
     leave_queue(call, KRAIT_RUNNING);
     s.running++;
-    s.steps++;
+    s.begun++;
     if (s.wary > 0) {
       call_workers();
     }
     pthread_mutex_unlock(&s.mutex);
     krait_run(call);
     pthread_mutex_lock(&s.mutex);
-    s.steps++;
     leave_thread(call);
   }
   if (s.wary == 0 && now() > began + LONG) {
@@ -417,14 +423,15 @@ static void *run_worker(void *nothing) {
   return nothing;
 }
 
-/* Whether the thread whose turn it is blocks. The mutex is held, but not all
- * the time. */
+/* Whether the thread whose turn it is blocks. Only that one begins calls: when
+ * it has begun none since the last tick, it has been in one hook since then.
+ * The mutex is held, but not all the time. */
 static bool blocks(void) {
-  if (!s.busy || s.steps != s.seen) {
+  if (!s.busy || s.begun != s.seen) {
     s.same = 0;
     return false;
   }
-  unsigned long steps = s.steps;
+  unsigned long begun = s.begun;
   pid_t runner = s.runner;
   if (++s.same >= LONGEST_TURN) {
     return true;
@@ -435,11 +442,11 @@ static bool blocks(void) {
   pthread_mutex_unlock(&s.mutex);
   bool asleep = krait_thread_sleeps(runner);
   pthread_mutex_lock(&s.mutex);
-  return asleep && s.busy && s.steps == steps && !s.excused;
+  return asleep && s.busy && s.begun == begun && !s.excused;
 }
 
 static void tick(void) {
-  s.idle = s.steps == s.seen ? s.idle + 1 : 0;
+  s.idle = s.begun == s.seen ? s.idle + 1 : 0;
   if (s.wary > 0) {
     s.wary--;
   }
@@ -448,7 +455,7 @@ static void tick(void) {
     deliver(&s.ended);
     expect_blocking();
   }
-  s.seen = s.steps;
+  s.seen = s.begun;
   call_workers();
 }
 
