@@ -117,6 +117,9 @@ static py_object *host_keep(py_object *self, py_object *args) {
   if (call == NULL) {
     return NULL;
   }
+  /* In a child the scheduler's mutex may be taken, by a thread that is not
+   * there. */
+  krait_end_child();
   krait_keep(call);
   return return_none();
 }

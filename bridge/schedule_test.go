@@ -216,7 +216,7 @@ func TestAnInterruptHitsNobodyElse(t *testing.T) {
 	group.Wait()
 	t.Logf("%d calls were overdue", overdue.Load())
 	require.Positive(t, overdue.Load())
-	for range 50 { // on each of the threads
+	for range 50 { // any thread would find out: they all look
 		_, err := p.Dispatch(t.Context(), object("Profiled"))
 		require.NoError(t, err, "CPython 3.11 must not look for interrupts that are not there")
 	}

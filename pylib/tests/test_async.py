@@ -40,7 +40,6 @@ def test_many_coroutine_hooks_run_at_a_time_on_one_thread(load, host):
     bundle = load(
         HEADER
         + """
-import sys
 import threading
 waiting = 0
 everyone = None
@@ -139,7 +138,6 @@ def test_a_timeout_in_the_waiting_thread_cancels_the_coroutine(load):
     bundle = load(
         HEADER
         + """
-import sys
 import threading
 started, cancelled = threading.Event(), threading.Event()
 @Hook
