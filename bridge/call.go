@@ -96,6 +96,12 @@ func (k *call) hand() {
 	k.release()
 }
 
+// refuse ends k, which is not run because the runtime is stopping.
+func (k *call) refuse() {
+	k.refused = true
+	k.hand()
+}
+
 // abandon gives up the outcome of k, which is interrupted at deadline if it
 // still runs then. It fails when k has ended in this moment.
 func (k *call) abandon(deadline time.Time) bool {

@@ -39,6 +39,7 @@ var lifeCases = map[string]func() error{
 	"a sub-interpreter beside host calls":         subInterpreter,
 	"a thread on standby at the end":              standbyAtTheEnd,
 	"calls behind a hook that had to wait":        callsBehindALateHook,
+	"a stop with calls in the queue":              stopWithQueue,
 }
 
 func TestLife(t *testing.T) {
@@ -290,22 +291,34 @@ func forkedChild() error {
 import os
 from tyk.decorators import *
 
-@Hook
-def Fork(request, session, spec):
+def fork(request):
     child = os.fork()
     if child:
         request.add_header("X-Status", str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+
+@Hook
+def Fork(request, session, spec):
+    fork(request)
     return request, session
+
+@Hook
+def ForkThenAwait(request, session, spec):
+    fork(request)
+    async def rest():
+        return request, session
+    return rest()
 `)
 	if err != nil {
 		return err
 	}
-	got, err := p.Dispatch(context.Background(), object("Fork"))
-	if err != nil {
-		return err
-	}
-	if status := got.Request.SetHeaders["X-Status"]; status != "70" {
-		return fmt.Errorf("%w: the child ended with %q", errWrong, status)
+	for _, hook := range []string{"Fork", "ForkThenAwait"} {
+		got, err := p.Dispatch(context.Background(), object(hook))
+		if err != nil {
+			return err
+		}
+		if status := got.Request.SetHeaders["X-Status"]; status != "70" {
+			return fmt.Errorf("%w: the child of %s ended with %q", errWrong, hook, status)
+		}
 	}
 	return stop(r, 10*time.Second)
 }
@@ -380,6 +393,65 @@ def H(request, session, spec):
 	return nil
 }
 
+// waitFor is the source of a hook Wait that ends when there is the file gate, and
+// of a hook H.
+func waitFor(gate string) string {
+	return `
+import os, time
+from tyk.decorators import *
+
+@Hook
+def Wait(request, session, spec):
+    while not os.path.exists("` + gate + `"):
+        time.sleep(0.01)
+    return request, session
+
+@Hook
+def H(request, session, spec):
+    return request, session
+`
+}
+
+// stopWithQueue stops while hooks have all places and other calls wait for one.
+// These end at once, the hooks when they are done.
+func stopWithQueue() error {
+	dir, err := os.MkdirTemp("", "files-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	gate := filepath.Join(dir, "gate")
+	r, p, err := startWith(newRecorder(), waitFor(gate))
+	if err != nil {
+		return err
+	}
+	var running, waiting errgroup.Group
+	for range maxInFlight {
+		running.Go(func() error {
+			_, err := p.Dispatch(context.Background(), object("Wait"))
+			return err
+		})
+	}
+	for r.InFlight() < maxInFlight {
+		runtime.Gosched()
+	}
+	for range maxInFlight {
+		waiting.Go(func() error {
+			if _, err := p.Dispatch(context.Background(), object("H")); !errors.Is(err, coprocess.ErrNotReady) {
+				return fmt.Errorf("%w: a call that waited: %w", errWrong, err)
+			}
+			return nil
+		})
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop(r, 20*time.Second) }()
+	err = waiting.Wait()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(err, running.Wait(), <-stopped)
+}
+
 // callsBehindALateHook keeps calls from running for so long that nobody would
 // look after them any more, and then has one of them block.
 func callsBehindALateHook() error {
@@ -389,20 +461,7 @@ func callsBehindALateHook() error {
 	}
 	defer os.RemoveAll(dir)
 	held, gate := filepath.Join(dir, "held"), filepath.Join(dir, "gate")
-	r, p, err := startWith(newRecorder(), `
-import os, time
-from tyk.decorators import *
-
-@Hook
-def Wait(request, session, spec):
-    while not os.path.exists("`+gate+`"):
-        time.sleep(0.01)
-    return request, session
-
-@Hook
-def H(request, session, spec):
-    return request, session
-`)
+	r, p, err := startWith(newRecorder(), waitFor(gate))
 	if err != nil {
 		return err
 	}

@@ -236,11 +236,9 @@ func (r *Runtime) shutDown(ctx context.Context) error {
 	r.state.Store(int32(StateDraining))
 	defer r.release()
 	defer r.state.Store(int32(StateStopped))
-	// Those that come between the two lines end by themselves.
 	drained := r.intake.drained()
-	for _, k := range r.calls.list(C.krait_withdraw_all()) {
-		k.refused = true
-		k.hand()
+	for _, k := range r.calls.list(C.krait_close_queue()) {
+		k.refuse()
 	}
 	select {
 	case <-drained:

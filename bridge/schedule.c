@@ -48,6 +48,7 @@ static struct {
   pthread_mutex_t mutex;
   struct list queue; /* linked both ways */
   size_t queued;
+  bool closed;
   size_t running, most_running;
   /* So many threads wait for the interpreter's lock to go on with the queue. */
   size_t standby;
@@ -188,10 +189,14 @@ static void deliver(struct list *list) {
   }
 }
 
-bool krait_submit(struct krait_call *call, long long wait) {
-  bool serve = false;
+enum krait_submission krait_submit(struct krait_call *call, long long wait) {
+  enum krait_submission submission = KRAIT_SUBMITTED;
   call->begin_by = now() + wait;
   pthread_mutex_lock(&s.mutex);
+  if (s.closed) {
+    submission = KRAIT_REFUSED;
+    goto done;
+  }
   call->state = KRAIT_QUEUED;
   append(&s.queue, call);
   s.queued++;
@@ -199,14 +204,15 @@ bool krait_submit(struct krait_call *call, long long wait) {
     call_workers();
   } else if (another(s.standby + s.coming)) {
     s.coming++;
-    serve = true;
+    submission = KRAIT_START;
   }
   if (s.asleep) {
     s.asleep = false;
     pthread_cond_signal(&s.wake);
   }
+done:
   pthread_mutex_unlock(&s.mutex);
-  return serve;
+  return submission;
 }
 
 static void leave_queue(struct krait_call *call, enum krait_state state) {
@@ -225,8 +231,9 @@ bool krait_withdraw(struct krait_call *call) {
   return there;
 }
 
-struct krait_call *krait_withdraw_all(void) {
+struct krait_call *krait_close_queue(void) {
   pthread_mutex_lock(&s.mutex);
+  s.closed = true;
   struct krait_call *first = s.queue.first;
   for (struct krait_call *call = first; call != NULL; call = call->next) {
     call->state = KRAIT_IDLE;

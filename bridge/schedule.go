@@ -89,8 +89,11 @@ func (r *Runtime) unschedule(ctx context.Context) bool {
 // submit makes k run as soon as it can, or not at all when that is later than
 // after wait.
 func (k *call) submit(wait time.Duration) {
-	if C.krait_submit(k.c, C.longlong(wait)) {
+	switch C.krait_submit(k.c, C.longlong(wait)) {
+	case C.KRAIT_START:
 		k.runtime.serving.Go(k.runtime.serve)
+	case C.KRAIT_REFUSED:
+		k.refuse()
 	}
 }
 
@@ -98,17 +101,16 @@ func (k *call) submit(wait time.Duration) {
 // half of it. So one that runs has at least the other half, and a hook that calls
 // back into the gateway gets an answer before its own time is over, also when all
 // places are taken.
-func waitOf(limit time.Duration) time.Duration { return limit * 9 / 20 }
+func waitOf(limit time.Duration) time.Duration { return limit / 20 * 9 }
 
 // withdraw takes k back; false when it has begun.
 func (k *call) withdraw() bool { return bool(C.krait_withdraw(k.c)) }
 
-// await waits for the end of k, which was submitted at began and has limit for
-// waiting and running. When it returns an error, k is given up, if it still
-// runs, and no longer the caller's; else plugin code has returned, and the
-// outcome is in k.
+// await waits for the end of k, which has been submitted and has limit from began
+// on. When it returns an error, k is given up, if it still runs, and no longer the
+// caller's; else plugin code has returned, and the outcome is in k.
 func (k *call) await(ctx context.Context, began time.Time, limit time.Duration) error {
-	k.timer.Reset(waitOf(limit))
+	k.timer.Reset(waitOf(time.Until(began.Add(limit)))) // as submit was told
 	select {
 	case <-k.done:
 		return nil

@@ -29,16 +29,21 @@ bool krait_schedule(size_t most_running);
  * many nanoseconds at most. False when some are left. */
 bool krait_unschedule(long long wait);
 
-/* Puts call into the queue. True: the caller has to start a goroutine that
- * calls krait_serve. A call that has not begun after so many nanoseconds ends
- * with KRAIT_TOO_LATE, if nobody withdraws it before. */
-bool krait_submit(struct krait_call *call, long long wait);
+enum krait_submission {
+  KRAIT_SUBMITTED,
+  KRAIT_START,   /* and the caller starts a goroutine that calls krait_serve */
+  KRAIT_REFUSED, /* the queue is closed, the call still the caller's */
+};
+
+/* Puts call into the queue. A call that has not begun after so many nanoseconds
+ * ends with KRAIT_TOO_LATE, if nobody withdraws it before. */
+enum krait_submission krait_submit(struct krait_call *call, long long wait);
 
 /* Takes call out of the queue; false when it is not there (any more). */
 bool krait_withdraw(struct krait_call *call);
 
-/* Takes all calls out of the queue, linked by next. */
-struct krait_call *krait_withdraw_all(void);
+/* Takes all calls out of the queue, linked by next, and lets none in again. */
+struct krait_call *krait_close_queue(void);
 
 /*
  * Runs calls for a while. ended: out, the calls that have ended, linked by
