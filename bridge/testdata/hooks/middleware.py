@@ -1,5 +1,6 @@
 """Hooks that the bridge's tests call."""
 
+import itertools
 import sys
 import threading
 import time
@@ -49,6 +50,23 @@ async def AsyncSleep(request, session, spec):
 
     await asyncio.sleep(float(request.object.params["seconds"]))
     request.add_header("X-Async", "yes")
+    return request, session
+
+
+@Hook
+def Hold(request, session, spec):
+    """Wait until somebody opens the other end of the pipe."""
+    with open(request.object.params["pipe"]) as pipe:
+        pipe.read()
+    return request, session
+
+
+NUMBERS = itertools.count()
+
+
+@Hook
+def Count(request, session, spec):
+    request.add_header("X-Count", str(next(NUMBERS)))
     return request, session
 
 
