@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -34,13 +32,14 @@ func (a awaited) Done() <-chan struct{} {
 // Calls begin in the order in which they came, however many there are.
 func TestNobodyIsOvertakenInTheQueue(t *testing.T) {
 	p := load(t, func(c *coprocess.Code) { c.Timeout = time.Minute })
-	pipe := filepath.Join(t.TempDir(), "pipe")
-	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	pipe, gate, err := os.Pipe()
+	require.NoError(t, err)
+	defer pipe.Close()
 	var group sync.WaitGroup
 	for range maxInFlight {
 		group.Go(func() {
 			obj := object("Hold")
-			obj.Request.Params["pipe"] = pipe
+			obj.Request.Params["pipe"] = strconv.Itoa(int(pipe.Fd())) // it blocks from now on
 			_, err := p.Dispatch(t.Context(), obj)
 			assert.NoError(t, err)
 		})
@@ -60,9 +59,7 @@ func TestNobodyIsOvertakenInTheQueue(t *testing.T) {
 		})
 		<-queued
 	}
-	release, err := os.OpenFile(pipe, os.O_WRONLY, 0)
-	require.NoError(t, err)
-	require.NoError(t, release.Close())
+	require.NoError(t, gate.Close())
 	group.Wait()
 	// Between the begin of a call and its hook, its thread may lose the
 	// interpreter's lock to one that has begun later.

@@ -1,6 +1,7 @@
 """Hooks that the bridge's tests call."""
 
 import itertools
+import os
 import sys
 import threading
 import time
@@ -55,9 +56,8 @@ async def AsyncSleep(request, session, spec):
 
 @Hook
 def Hold(request, session, spec):
-    """Wait until somebody opens the other end of the pipe."""
-    with open(request.object.params["pipe"]) as pipe:
-        pipe.read()
+    """Wait until the other end of the pipe is closed."""
+    os.read(int(request.object.params["pipe"]), 1)
     return request, session
 
 
