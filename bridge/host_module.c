@@ -41,7 +41,9 @@ static py_object *host_log(py_object *self, py_object *args) {
     return NULL;
   }
   py_thread_state *state = py.PyEval_SaveThread();
+  krait_excuse(true);
   kraitHostLog(fields);
+  krait_excuse(false);
   py.PyEval_RestoreThread(state);
   return return_none();
 }
@@ -99,7 +101,9 @@ static py_object *host_trigger_event(py_object *self, py_object *args) {
     return NULL;
   }
   py_thread_state *state = py.PyEval_SaveThread();
+  krait_excuse(true);
   kraitHostTriggerEvent(fields);
+  krait_excuse(false);
   py.PyEval_RestoreThread(state);
   return return_none();
 }

@@ -50,8 +50,7 @@ static bool leave_to_go(struct krait_host_request *request) {
   return posted;
 }
 
-/* Performs request here: a goroutine does, on this thread. That it has to wait
- * for its place among goroutines says nothing about the hook. */
+/* Performs request on this thread. */
 static void perform(struct krait_host_request *request) {
   krait_excuse(true);
   kraitHostPerform(request);

@@ -36,10 +36,10 @@ struct list {
 };
 
 /*
- * A call that may begin has somebody at any time: a thread that is coming or on
- * standby, or one that is busy and looks at the queue when it has run its call.
- * Whether that ends is what the watcher looks at, as long as a thread is busy
- * or calls wait.
+ * At any time somebody is there for a call that may begin: a thread that is
+ * coming or on standby, or one that is busy and will look at the queue again.
+ * The last may take long, so as long as a thread is busy or calls wait the
+ * watcher has ticks, in which it finds that out and calls a worker.
  *
  * Guarded by mutex, which is never held while waiting for the interpreter's
  * lock.
@@ -127,7 +127,7 @@ static bool something_to_do(void) {
 /* Whether one more thread is needed, beside so many that wait for the
  * interpreter's lock or are on their way to it. One that is busy comes back
  * soon: waiting for it is cheaper than another thread. */
-static bool another(size_t threads) {
+static bool too_few(size_t threads) {
   if (!something_to_do()) {
     return false;
   }
@@ -168,7 +168,7 @@ static bool start(void *(*run)(void *)) {
 /* Calls as many workers as are needed. One that cannot be had is tried again at
  * the next tick. */
 static void call_workers(void) {
-  while (!s.stop && another(s.standby + s.coming)) {
+  while (!s.stop && too_few(s.standby + s.coming)) {
     if (s.resting <= s.wanted) {
       if (!start(run_worker)) {
         return;
@@ -202,7 +202,7 @@ enum krait_submission krait_submit(struct krait_call *call, long long wait) {
   s.queued++;
   if (s.wary > 0) {
     call_workers();
-  } else if (another(s.standby + s.coming)) {
+  } else if (too_few(s.standby + s.coming)) {
     s.coming++;
     submission = KRAIT_START;
   }
@@ -272,11 +272,11 @@ static void end_first(enum krait_error_kind why) {
   }
 }
 
-/* Whether this thread has waited excused in this visit. */
-static _Thread_local bool excused;
+/* Whether this thread has been excused in this visit. */
+static _Thread_local bool was_excused;
 
 void krait_excuse(bool on) {
-  excused = true;
+  was_excused = true;
   pthread_mutex_lock(&s.mutex);
   if (s.runner == krait_thread_id()) {
     s.excused = on;
@@ -302,7 +302,7 @@ static void run_batch(void) {
   long waited = curious ? krait_thread_waits() : 0;
   s.busy = true;
   s.runner = krait_thread_id();
-  s.excused = excused = false;
+  s.excused = was_excused = false;
   for (size_t count = 0; something_to_do(); count++) {
     /* Where hooks block, one that does would keep what has ended before it,
      * unless a thread is on standby. */
@@ -332,7 +332,7 @@ static void run_batch(void) {
   }
   if (s.wary == 0 && now() > began + LONG) {
     s.curious = CURIOUS;
-    if (curious && !excused && krait_thread_waits() > waited) {
+    if (curious && !was_excused && krait_thread_waits() > waited) {
       expect_blocking();
     }
   } else if (s.curious > 0) {
@@ -368,7 +368,7 @@ bool krait_serve(struct krait_call **ended) {
   *ended = NULL;
   pthread_mutex_lock(&s.mutex);
   s.coming--;
-  if (s.wary > 0 || !another(s.standby)) {
+  if (s.wary > 0 || !too_few(s.standby)) {
     call_workers();
     pthread_mutex_unlock(&s.mutex);
     return false;
@@ -413,7 +413,7 @@ static void *run_worker(void *nothing) {
   pthread_mutex_lock(&s.mutex);
   while (rest()) {
     s.coming--;
-    while (another(s.standby)) {
+    while (too_few(s.standby)) {
       bool attached = take_over();
       deliver(&s.ended);
       if (attached) {

@@ -60,7 +60,8 @@ struct krait_call *krait_collect(void);
 bool krait_on_worker(void);
 
 /* While it is on, that this thread waits is no sign of a hook that blocks,
- * unless it takes long. */
+ * unless it takes long: Go runs on it, and has to wait for a place among the
+ * goroutines that run. */
 void krait_excuse(bool on);
 
 /* How many calls are on a thread. */
