@@ -54,13 +54,6 @@ func (i *intake) enterLast() bool {
 	return true
 }
 
-// several reports whether more than one call is admitted.
-func (i *intake) several() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.n > 1
-}
-
 func (i *intake) leave() {
 	i.mu.Lock()
 	defer i.mu.Unlock()

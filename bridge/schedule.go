@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime"
 	"time"
 
 	coprocess "github.com/krait-gateway/krait"
@@ -44,12 +43,6 @@ func (r *Runtime) serve() {
 		r.handAll(ended)
 		if !again {
 			return
-		}
-		// Else this goroutine and the last one that it has handed a call to
-		// wake each other, and nobody else on their processor gets a turn
-		// before Go's monitor ends that, after 10 ms.
-		if r.intake.several() {
-			runtime.Gosched()
 		}
 	}
 }
