@@ -284,8 +284,9 @@ void krait_excuse(bool on) {
   pthread_mutex_unlock(&s.mutex);
 }
 
-/* Has workers run the calls for a while. When that ends, the next visits show
- * whether it is still needed: what workers wait for may just be each other. */
+/* Has workers run the calls for a while, and no longer: what workers wait for
+ * may just be each other. Then the next long visits show whether it is still
+ * needed. */
 static void expect_blocking(void) {
   s.wary = WARY;
   s.curious = CURIOUS;

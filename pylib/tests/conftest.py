@@ -13,6 +13,7 @@ import pytest
 
 from coprocess_object_pb2 import Object
 from tyk import _host, _output, _runtime
+from tyk._loop import LoopThread
 
 
 class RecordingHost:
@@ -145,3 +146,12 @@ def load(tmp_path: Path) -> Any:
 
 def bundle_modules() -> list[str]:
     return [name for name in sys.modules if name.startswith("_krait_bundle_")]
+
+
+@pytest.fixture
+def loop_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopThread]:
+    """Give the test a loop of its own: a fault in it must not end the others."""
+    loop = LoopThread()
+    monkeypatch.setattr(_runtime._runtime, "_loop", loop)
+    yield loop
+    assert loop.stop(20)
