@@ -72,11 +72,14 @@ func (r *Runtime) handAll(first *C.struct_krait_call) {
 // unschedule waits until no thread runs calls any more, or ctx ends; false when
 // some do. No call is left.
 func (r *Runtime) unschedule(ctx context.Context) bool {
-	const forever = math.MaxInt64 / 2
+	wait := time.Duration(math.MaxInt64 / 2)
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = time.Until(deadline)
+	}
 	ended := make(chan bool, 1)
 	go func() {
 		r.serving.Wait()
-		ended <- bool(C.krait_unschedule(forever))
+		ended <- bool(C.krait_unschedule(C.longlong(wait)))
 	}()
 	select {
 	case all := <-ended:
