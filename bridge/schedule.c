@@ -14,10 +14,6 @@
  * in C for longer loses its place among those that run. */
 enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
 
-/* Where hooks block, so many workers wait for the interpreter's lock at most:
- * the next call begins without waiting until a thread has woken up. */
-enum { MOST_STANDBY = 4 };
-
 /* The watcher looks once in TICK nanoseconds. A hook that is still the same one
  * after a tick, and sleeps, blocks; one that computes for LONGEST_TURN ticks is
  * treated as if it did. For WARY ticks workers then run all calls. Without any
@@ -124,17 +120,13 @@ static bool something_to_do(void) {
   return s.queue.first != NULL && s.running < s.most_running;
 }
 
-/* Whether one more thread is needed, beside so many that wait for the
- * interpreter's lock or are on their way to it. One that is busy comes back
- * soon: waiting for it is cheaper than another thread. */
-static bool too_few(size_t threads) {
-  if (!something_to_do()) {
-    return false;
-  }
-  if (s.wary == 0) {
-    return threads == 0 && !s.busy;
-  }
-  return threads < s.queued && threads < MOST_STANDBY;
+/* Whether a thread is needed, where so many wait for the interpreter's lock or
+ * are on their way to it. One that is busy comes back soon: waiting for it is
+ * cheaper than another thread. Where hooks block it does not, and one thread
+ * waits for the lock meanwhile. More would take it from those whose hooks have
+ * woken up, and that have to have it before they can take the next call. */
+static bool needed(size_t threads) {
+  return something_to_do() && threads == 0 && (s.wary > 0 || !s.busy);
 }
 
 static long long now(void) {
@@ -165,20 +157,19 @@ static bool start(void *(*run)(void *)) {
   return true;
 }
 
-/* Calls as many workers as are needed. One that cannot be had is tried again at
- * the next tick. */
-static void call_workers(void) {
-  while (!s.stop && too_few(s.standby + s.coming)) {
-    if (s.resting <= s.wanted) {
-      if (!start(run_worker)) {
-        return;
-      }
-    } else {
-      pthread_cond_signal(&s.work);
-    }
-    s.wanted++;
-    s.coming++;
+/* Calls a worker if one is needed. One that cannot be had is tried again at the
+ * next tick. */
+static void call_worker(void) {
+  if (s.stop || !needed(s.standby + s.coming)) {
+    return;
   }
+  if (s.resting > s.wanted) {
+    pthread_cond_signal(&s.work);
+  } else if (!start(run_worker)) {
+    return;
+  }
+  s.wanted++;
+  s.coming++;
 }
 
 /* Hands over what has ended. */
@@ -201,8 +192,8 @@ enum krait_submission krait_submit(struct krait_call *call, long long wait) {
   append(&s.queue, call);
   s.queued++;
   if (s.wary > 0) {
-    call_workers();
-  } else if (too_few(s.standby + s.coming)) {
+    call_worker();
+  } else if (needed(s.standby + s.coming)) {
     s.coming++;
     submission = KRAIT_START;
   }
@@ -290,12 +281,13 @@ void krait_excuse(bool on) {
 static void expect_blocking(void) {
   s.wary = WARY;
   s.curious = CURIOUS;
-  call_workers();
+  call_worker();
 }
 
 /* Runs calls as long as it is this thread's turn. The mutex is held, and the
- * interpreter's lock. */
-static void run_batch(void) {
+ * interpreter's lock. Returns whether another thread has had that meanwhile,
+ * and gone on with the queue. */
+static bool run_batch(void) {
   unsigned long turn = ++s.turn;
   size_t most = batch();
   long long began = now();
@@ -324,7 +316,7 @@ static void run_batch(void) {
     s.running++;
     s.begun++;
     if (s.wary > 0) {
-      call_workers();
+      call_worker();
     }
     pthread_mutex_unlock(&s.mutex);
     krait_run(call);
@@ -339,9 +331,11 @@ static void run_batch(void) {
   } else if (s.curious > 0) {
     s.curious--;
   }
-  if (s.turn == turn) {
-    s.busy = false;
+  if (s.turn != turn) {
+    return true;
   }
+  s.busy = false;
+  return false;
 }
 
 /* Takes the interpreter's lock and runs calls; s.ended are those to hand over.
@@ -358,7 +352,11 @@ static bool take_over(void) {
     deliver(&s.ended);
   }
   if (attached) {
-    run_batch();
+    /* After a hook that blocked, a worker has waited for the lock anyway. With
+     * the next call it saves the thread on standby from doing so. */
+    while (run_batch() && on_worker && something_to_do()) {
+      deliver(&s.ended);
+    }
   } else {
     end_first(KRAIT_NO_MEMORY); /* for a thread state */
   }
@@ -369,8 +367,8 @@ bool krait_serve(struct krait_call **ended) {
   *ended = NULL;
   pthread_mutex_lock(&s.mutex);
   s.coming--;
-  if (s.wary > 0 || !too_few(s.standby)) {
-    call_workers();
+  if (s.wary > 0 || !needed(s.standby)) {
+    call_worker();
     pthread_mutex_unlock(&s.mutex);
     return false;
   }
@@ -414,7 +412,7 @@ static void *run_worker(void *nothing) {
   pthread_mutex_lock(&s.mutex);
   while (rest()) {
     s.coming--;
-    while (too_few(s.standby)) {
+    while (needed(s.standby)) {
       bool attached = take_over();
       deliver(&s.ended);
       if (attached) {
@@ -464,7 +462,7 @@ static void tick(void) {
     expect_blocking();
   }
   s.seen = s.begun;
-  call_workers();
+  call_worker();
 }
 
 static void *run_watcher(void *nothing) {

@@ -6,7 +6,7 @@
  * goroutine does as long as there is something to do, so a call costs no switch
  * of threads. A watcher notices when a hook blocks. For a while workers,
  * threads of C's own, then run the calls, as many as there are hooks that
- * block, and a few more that wait for the lock: one goes on with the queue as
+ * block, and one more that waits for the lock: it goes on with the queue as
  * soon as a hook gives the lock up. No goroutine waits in C for that, which
  * would keep its place from others.
  *
