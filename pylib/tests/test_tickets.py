@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import queue
 import time
 
@@ -7,6 +8,7 @@ import pytest
 
 from coprocess_object_pb2 import Object
 from tyk import _runtime
+from tyk._loop import Call
 
 HEADER = "import asyncio\nfrom gateway import TykGateway as tyk\n"
 
@@ -80,6 +82,24 @@ def test_nobody_waits_for_a_coroutine_that_has_a_ticket(load, redirected, ticket
     reply = _runtime.dispatch(bundle.handle, "Plain", "r", payload, 10)
     assert reply is not None
     assert tickets.kept == [7, 8, 9], "a function has ended when it returns"
+
+
+@pytest.mark.parametrize("hook", ["Good", "Bad"])
+def test_the_message_of_a_coroutine_is_free_when_it_has_ended(load, redirected, tickets, hook):
+    """Bodies are large: they are not left to the next collection."""
+    bundle = load(WITH_TICKET)
+    gc.collect()
+    gc.disable()
+    try:
+        for ticket in range(1, 4):
+            _runtime.dispatch(bundle.handle, hook, "r", b"", ticket)
+            tickets.ended.get(timeout=20)
+        deadline = time.monotonic() + 20
+        while any(type(one) is Call for one in gc.get_objects()):
+            assert time.monotonic() < deadline, "a call refers to itself"
+            time.sleep(0.001)  # its task is about to end
+    finally:
+        gc.enable()
 
 
 def test_a_call_with_a_ticket_can_be_cancelled_once(load, host, tickets):

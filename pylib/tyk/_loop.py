@@ -77,6 +77,7 @@ class Call:
         """Hand the outcome over."""
         try:
             self._ended(outcome)
+            self._ended = _nothing  # it refers to this call: a cycle, which only a collection would free
         finally:
             # Until here its task is that of a call and not interrupted for others.
             if self.running is not None:
@@ -310,6 +311,10 @@ class LoopThread:
                 _end(running.loop)
             finally:
                 running.drop()
+
+
+def _nothing(_: BaseException | None) -> None:
+    """Stand for what has been called."""
 
 
 def _wait(done: LockType) -> None:
