@@ -11,7 +11,9 @@
 
 /* A thread hands over what it has after so many calls, or nanoseconds: who
  * waits for the first of them should not wait for all, and a goroutine that is
- * in C for longer loses its place among those that run. */
+ * in C for longer loses its place among those that run. Coroutines leave
+ * nothing to hand over: as many as there may be begin before their loop has the
+ * interpreter's lock. */
 enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
 
 /* The watcher looks once in TICK nanoseconds. A hook that is still the same one
@@ -296,6 +298,8 @@ static bool run_batch(void) {
   s.busy = true;
   s.runner = krait_thread_id();
   s.excused = was_excused = false;
+  bool slow = false;
+  long long time = began;
   for (size_t count = 0; something_to_do(); count++) {
     /* Where hooks block, one that does would keep what has ended before it,
      * unless a thread is on standby. */
@@ -303,8 +307,7 @@ static bool run_batch(void) {
     if (s.turn != turn || (count > 0 && (count >= most || alone))) {
       break;
     }
-    long long time = now();
-    if (count > 0 && time > began + LONGEST_VISIT) {
+    if (s.ended.first != NULL && time > began + LONGEST_VISIT) {
       break;
     }
     struct krait_call *call = s.queue.first;
@@ -322,8 +325,11 @@ static bool run_batch(void) {
     krait_run(call);
     pthread_mutex_lock(&s.mutex);
     leave_thread(call);
+    long long start = time;
+    time = now();
+    slow = slow || time > start + LONG;
   }
-  if (s.wary == 0 && now() > began + LONG) {
+  if (s.wary == 0 && slow) {
     s.curious = CURIOUS;
     if (curious && !was_excused && krait_thread_waits() > waited) {
       expect_blocking();
