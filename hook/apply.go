@@ -3,10 +3,8 @@ package hook
 import (
 	"bytes"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -25,10 +23,11 @@ func (sent *sentRequest) apply(r *http.Request, body *Body, got *coprocesspb.Min
 	if err != nil {
 		return err
 	}
-	if err := sent.check(got); err != nil {
+	names := sortedNames(got.GetSetHeaders())
+	if err := sent.check(got, names); err != nil {
 		return err
 	}
-	setHeaders(r, got)
+	setHeaders(r, got, names)
 	r.URL = target
 	if m := got.GetMethod(); m != sent.method {
 		r.Method = m
@@ -42,11 +41,11 @@ func (sent *sentRequest) apply(r *http.Request, body *Body, got *coprocesspb.Min
 	return nil
 }
 
-// check says what in the message cannot be applied, apart from the URL.
-func (sent *sentRequest) check(got *coprocesspb.MiniRequestObject) error {
-	headers := got.GetSetHeaders()
-	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		value := headers[name]
+// check says what in the message cannot be applied, apart from the URL. names are
+// those of set_headers.
+func (sent *sentRequest) check(got *coprocesspb.MiniRequestObject, names []string) error {
+	for _, name := range names {
+		value := got.GetSetHeaders()[name]
 		if err := checkField("request.set_headers", name, value); err != nil {
 			return err
 		}
@@ -61,24 +60,27 @@ func (sent *sentRequest) check(got *coprocesspb.MiniRequestObject) error {
 	return nil
 }
 
-// setHeaders applies delete_headers and set_headers.
-func setHeaders(r *http.Request, got *coprocesspb.MiniRequestObject) {
-	before := make(map[string][]string, len(got.GetSetHeaders()))
-	for name := range got.GetSetHeaders() {
-		before[name] = r.Header.Values(name)
+// setHeaders applies delete_headers and set_headers, whose names are names.
+func setHeaders(r *http.Request, got *coprocesspb.MiniRequestObject, names []string) {
+	values := make([]string, len(names))
+	for i, name := range names {
+		before := r.Header.Values(name)
+		if isHost(name) {
+			before = []string{r.Host}
+		}
+		values[i] = original(before, got.GetSetHeaders()[name])
 	}
 	for _, name := range got.GetDeleteHeaders() {
 		r.Header.Del(name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(got.GetSetHeaders())) {
-		value := got.GetSetHeaders()[name]
+	for i, name := range names {
 		switch {
 		case isHost(name):
-			r.Host = original([]string{r.Host}, value)
+			r.Host = values[i]
 		case isFraming(name):
 			// Computed from the body.
 		default:
-			r.Header.Set(name, original(before[name], value))
+			r.Header.Set(name, values[i])
 		}
 	}
 }
@@ -86,17 +88,22 @@ func setHeaders(r *http.Request, got *coprocesspb.MiniRequestObject) {
 // target returns the URL that the message asks for: u itself when it asks for
 // no change.
 func (sent *sentRequest) target(u *url.URL, got *coprocesspb.MiniRequestObject) (*url.URL, error) {
-	target := *u
+	target := u
 	if got.GetUrl() != sent.url {
 		changed, err := parseURL(got.GetUrl())
 		if err != nil {
 			return nil, err
 		}
 		changed.RawQuery = restoreQuery(changed.RawQuery, u.RawQuery)
-		target = *changed
+		target = changed
 	}
-	target.RawQuery = editQuery(target.RawQuery, got.GetDeleteParams(), got.GetAddParams())
-	return &target, nil
+	query := editQuery(target.RawQuery, got.GetDeleteParams(), got.GetAddParams())
+	if query == target.RawQuery {
+		return target, nil
+	}
+	edited := *target
+	edited.RawQuery = query
+	return &edited, nil
 }
 
 // parseURL reads a URL that a hook set: an absolute path with an optional

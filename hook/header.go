@@ -1,10 +1,20 @@
 package hook
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"golang.org/x/net/http/httpguts"
 )
+
+// sortedNames returns the keys of m in order, so that of several mistakes always
+// the same one is reported.
+func sortedNames(m map[string]string) []string {
+	names := slices.AppendSeq(make([]string, 0, len(m)), maps.Keys(m))
+	slices.Sort(names)
+	return names
+}
 
 // checkField says what is wrong with a header field that a hook set in the
 // message's member where; the value may be secret and is not repeated.

@@ -2,9 +2,7 @@ package hook
 
 import (
 	"cmp"
-	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/krait-gateway/krait/coprocesspb"
 )
@@ -23,7 +21,7 @@ func readOverride(o *coprocesspb.ReturnOverrides) (*Override, error) {
 		return nil, err
 	}
 	header := make(map[string]string, len(o.GetHeaders()))
-	for _, name := range slices.Sorted(maps.Keys(o.GetHeaders())) {
+	for _, name := range sortedNames(o.GetHeaders()) {
 		value := o.GetHeaders()[name]
 		if err := checkField("request.return_overrides.headers", name, value); err != nil {
 			return nil, err

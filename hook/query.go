@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -70,7 +69,7 @@ func editQuery(query string, del []string, set map[string]string) string {
 			return pair != "" && gone[paramName(pair)]
 		})
 	}
-	for _, name := range slices.Sorted(maps.Keys(set)) {
+	for _, name := range sortedNames(set) {
 		pairs = setParam(pairs, name, set[name])
 	}
 	return strings.Join(pairs, "&")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -186,7 +185,7 @@ func (sent *sentResponse) headers(got *coprocesspb.ResponseObject) (http.Header,
 			delete(header, name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(first)) {
+	for _, name := range sortedNames(first) {
 		value := first[name]
 		if old, had := shown[name]; had && old == value {
 			continue
