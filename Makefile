@@ -57,10 +57,11 @@ clean: ## Remove what was built; fetched tools stay (rm -rf .tools .venv tests/i
 
 ##@ Single steps (make setup-test once before)
 
-# Vet is off because `make test` ran the whole of it before.
+# Vet is off because `make test` ran the whole of it before. The package that
+# takes longest comes first, and the others run beside it.
 .PHONY: test-go
 test-go: build ## Go tests with the race detector, end-to-end tests included
-	go test -race -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
+	go test -race -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./tests ./...
 
 .PHONY: test-python
 test-python: ## Tests of pylib and examples with three protobuf runtimes, oldest to newest
