@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import threading
 import time
 
 import pytest
@@ -84,22 +85,55 @@ def test_nobody_waits_for_a_coroutine_that_has_a_ticket(load, redirected, ticket
     assert tickets.kept == [7, 8, 9], "a function has ended when it returns"
 
 
-@pytest.mark.parametrize("hook", ["Good", "Bad"])
-def test_the_message_of_a_coroutine_is_free_when_it_has_ended(load, redirected, tickets, hook):
-    """Bodies are large: they are not left to the next collection."""
-    bundle = load(WITH_TICKET)
+@pytest.fixture
+def no_collection():
+    """Have memory freed by counting references only."""
     gc.collect()
     gc.disable()
-    try:
-        for ticket in range(1, 4):
-            _runtime.dispatch(bundle.handle, hook, "r", b"", ticket)
-            tickets.ended.get(timeout=20)
-        deadline = time.monotonic() + 20
-        while any(type(one) is Call for one in gc.get_objects()):
-            assert time.monotonic() < deadline, "a call refers to itself"
-            time.sleep(0.001)  # its task is about to end
-    finally:
-        gc.enable()
+    yield
+    gc.enable()
+
+
+def wait_until_no_call_is_left():
+    deadline = time.monotonic() + 20
+    while any(type(one) is Call for one in gc.get_objects()):
+        assert time.monotonic() < deadline, "a call refers to itself"
+        time.sleep(0.001)  # its task is about to end
+
+
+# Bodies are large: they are not left to the next collection.
+@pytest.mark.parametrize("hook", ["Good", "Bad"])
+def test_the_message_of_a_coroutine_is_free_when_it_has_ended(load, redirected, tickets, no_collection, hook):
+    bundle = load(WITH_TICKET)
+    for ticket in range(1, 4):
+        _runtime.dispatch(bundle.handle, hook, "r", b"", ticket)
+        tickets.ended.get(timeout=20)
+    wait_until_no_call_is_left()
+
+
+def test_the_message_of_a_coroutine_is_free_when_it_was_cancelled_before_it_began(
+    load, redirected, loop_thread, tickets, no_collection
+):
+    bundle = load(WITH_TICKET)
+    _runtime.dispatch(bundle.handle, "Good", "r", b"", 1)
+    tickets.ended.get(timeout=20)
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block():
+        blocked.set()
+        go_on.wait(20)
+
+    loop_thread._running.loop.call_soon_threadsafe(block)
+    assert blocked.wait(20)
+    for ticket in (2, 3):
+        _runtime.dispatch(bundle.handle, "Endless", "r", b"", ticket)
+    for ticket in (2, 3):
+        canceller = threading.Thread(target=_runtime.cancel, args=(ticket,))
+        canceller.start()
+        assert tickets.ended.get(timeout=20) == (ticket, "HookTimeout")
+    go_on.set()
+    canceller.join(20)
+    wait_until_no_call_is_left()
 
 
 def test_a_call_with_a_ticket_can_be_cancelled_once(load, host, tickets):

@@ -107,6 +107,7 @@ class Call:
 
     def close(self) -> None:
         """Close a coroutine that does not run."""
+        self._ended, self.task = _nothing, None  # both refer to this call, the task by what it raised
         if self._rest is not None:
             self._rest.coroutine.close()
 
