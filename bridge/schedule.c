@@ -50,7 +50,7 @@ static struct {
   size_t running, most_running;
   /* So many threads wait for the interpreter's lock to go on with the queue. */
   size_t standby;
-  /* So many threads are on their way to that. */
+  /* So many goroutines are on their way to that. */
   size_t coming;
   /* Which thread goes on with the queue; it grows with each that takes over. */
   unsigned long turn;
@@ -159,10 +159,17 @@ static bool start(void *(*run)(void *)) {
   return true;
 }
 
+/* How many threads wait for the interpreter's lock or are on their way to it. A
+ * goroutine has to get a place among those that run first. Where hooks block,
+ * nobody waits for that. */
+static size_t at_hand(void) {
+  return s.standby + s.wanted + (s.wary > 0 ? 0 : s.coming);
+}
+
 /* Calls a worker if one is needed. One that cannot be had is tried again at the
  * next tick. */
 static void call_worker(void) {
-  if (s.stop || !needed(s.standby + s.coming)) {
+  if (s.stop || !needed(at_hand())) {
     return;
   }
   if (s.resting > s.wanted) {
@@ -171,7 +178,6 @@ static void call_worker(void) {
     return;
   }
   s.wanted++;
-  s.coming++;
 }
 
 /* Hands over what has ended. */
@@ -195,7 +201,7 @@ enum krait_submission krait_submit(struct krait_call *call, long long wait) {
   s.queued++;
   if (s.wary > 0) {
     call_worker();
-  } else if (needed(s.standby + s.coming)) {
+  } else if (needed(at_hand())) {
     s.coming++;
     submission = KRAIT_START;
   }
@@ -381,12 +387,17 @@ bool krait_serve(struct krait_call **ended) {
   bool attached = take_over();
   *ended = s.ended.first;
   s.ended.first = s.ended.last = NULL;
-  s.coming++;
+  bool again = s.wary == 0;
+  if (again) {
+    s.coming++;
+  } else {
+    call_worker();
+  }
   pthread_mutex_unlock(&s.mutex);
   if (attached) {
     krait_detach();
   }
-  return true;
+  return again;
 }
 
 /* Waits until a worker is wanted; false when this one has to end. */
@@ -417,7 +428,6 @@ static void *run_worker(void *nothing) {
   on_worker = true;
   pthread_mutex_lock(&s.mutex);
   while (rest()) {
-    s.coming--;
     while (needed(s.standby)) {
       bool attached = take_over();
       deliver(&s.ended);
