@@ -121,21 +121,31 @@ func measureDispatch(ctx context.Context, o options, r *results) error {
 
 var errDidNotRaise = errors.New("the hook did not raise")
 
-// callFor calls c from n goroutines for d.
+// warmUp is how long a case runs before it counts: until as many calls as there
+// may be are under way.
+const warmUp = 50 * time.Millisecond
+
+// callFor calls c from n goroutines. The calls count that end within d.
 func callFor(ctx context.Context, plugin coprocess.Plugin, c dispatchCase, n int, d time.Duration, to series) error {
 	latencies := make([][]time.Duration, n)
 	var failure atomic.Pointer[error]
 	var before, after runtime.MemStats
+	made := make([]int, n)
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	var group sync.WaitGroup
-	began := time.Now()
+	from := time.Now().Add(warmUp)
+	until := from.Add(d)
 	for i := range n {
 		group.Go(func() {
-			for time.Since(began) < d {
-				begin := time.Now()
+			for end := time.Now(); end.Before(until); {
+				begin := end
 				_, err := plugin.Dispatch(ctx, c.obj)
-				latencies[i] = append(latencies[i], time.Since(begin))
+				end = time.Now()
+				made[i]++
+				if end.After(from) && end.Before(until) {
+					latencies[i] = append(latencies[i], end.Sub(begin))
+				}
 				if c.raises && err == nil {
 					err = errDidNotRaise
 				} else if c.raises {
@@ -149,18 +159,24 @@ func callFor(ctx context.Context, plugin coprocess.Plugin, c dispatchCase, n int
 		})
 	}
 	group.Wait()
-	took := time.Since(began)
 	runtime.ReadMemStats(&after)
 	if failed := failure.Load(); failed != nil {
 		return *failed
 	}
 	all := slices.Concat(latencies...)
-	to.add("calls/s", float64(len(all))/took.Seconds())
+	if len(all) == 0 {
+		return fmt.Errorf("no call has ended within %s", d)
+	}
+	calls := 0
+	for _, count := range made {
+		calls += count
+	}
+	to.add("calls/s", float64(len(all))/d.Seconds())
 	to.add("p50 µs", quantile(all, 0.5))
 	to.add("p99 µs", quantile(all, 0.99))
 	to.add("p99/p50", quantile(all, 0.99)/quantile(all, 0.5))
 	// The list of latencies is part of it, amortised.
-	to.add("allocations", float64(after.Mallocs-before.Mallocs)/float64(len(all)))
+	to.add("allocations", float64(after.Mallocs-before.Mallocs)/float64(calls))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,45 +95,73 @@ func measureGateway(ctx context.Context, o options, r *results) error {
 		}
 	}
 	for range o.rounds {
-		slices.Reverse(subjects) // whoever comes last is not always the same one
-		for _, s := range subjects {
-			if err := s.measure(ctx, o, r.Gateway[s.name]); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
+		if err := measureRound(ctx, o, subjects, r.Gateway); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// measure measures one round.
-func (s subject) measure(ctx context.Context, o options, to series) error {
+// measureRound measures all subjects once in one order and once in the other: a
+// machine that gets slower or faster meanwhile does so for all alike.
+func measureRound(ctx context.Context, o options, subjects []subject, to map[string]series) error {
+	passes := make([]pass, len(subjects))
+	for _, order := range []iter.Seq2[int, subject]{slices.All(subjects), slices.Backward(subjects)} {
+		for i, s := range order {
+			if err := s.saturate(ctx, o.load, &passes[i]); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
+	for i, s := range subjects {
+		figures, done := to[s.name], passes[i]
+		figures.add("requests/s", float64(done.requests)/done.took.Seconds())
+		if s.process != nil {
+			figures.add(figureCPU, microseconds(done.processor)/float64(done.requests))
+		}
+		if s.redis != "" {
+			figures.add(figureConnections, float64(done.connections)/float64(done.requests))
+		}
+		latencies, err := steady(ctx, s.url, s.token, o.load)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		figures.add("p50 µs", quantile(latencies, 0.5))
+		figures.add("p99 µs", quantile(latencies, 0.99))
+	}
+	return nil
+}
+
+// pass is what a subject has done in a round, and what it took.
+type pass struct {
+	requests    int
+	took        time.Duration
+	processor   time.Duration
+	connections int
+}
+
+// saturate has s do as much as it can for d.
+func (s subject) saturate(ctx context.Context, d time.Duration, to *pass) error {
 	opened, err := connectionsTo(ctx, s.redis)
 	if err != nil {
 		return err
 	}
 	spent := processorTime(s.process)
-	load, err := saturate(ctx, s.url, s.token, o.load)
+	load, err := saturate(ctx, s.url, s.token, d)
 	if err != nil {
 		return err
 	}
-	to.add("requests/s", load.rate)
-	if s.process != nil {
-		spent = processorTime(s.process) - spent
-		to.add(figureCPU, microseconds(spent)/float64(load.requests))
+	to.processor += processorTime(s.process) - spent
+	to.requests += load.requests
+	to.took += time.Duration(float64(load.requests) / load.rate * float64(time.Second))
+	if s.redis == "" {
+		return nil
 	}
-	if s.redis != "" {
-		now, err := connectionsTo(ctx, s.redis)
-		if err != nil {
-			return err
-		}
-		to.add(figureConnections, float64(now-opened-1)/float64(load.requests)) // one is this program's
-	}
-	latencies, err := steady(ctx, s.url, s.token, o.load/2)
+	now, err := connectionsTo(ctx, s.redis)
 	if err != nil {
 		return err
 	}
-	to.add("p50 µs", quantile(latencies, 0.5))
-	to.add("p99 µs", quantile(latencies, 0.99))
+	to.connections += now - opened - 1 // one is this program's
 	return nil
 }
 
