@@ -387,7 +387,7 @@ bool krait_serve(struct krait_call **ended) {
   bool attached = take_over();
   *ended = s.ended.first;
   s.ended.first = s.ended.last = NULL;
-  bool again = s.wary == 0;
+  bool again = s.wary == 0; /* else workers go on with the queue */
   if (again) {
     s.coming++;
   } else {

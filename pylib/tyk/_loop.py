@@ -36,7 +36,7 @@ class Call:
     """The rest of a call on its way through the loop.
 
     ``ended`` is called in the loop's thread with what the coroutine raised, or
-    None. It may be called once more when the loop ends.
+    None: once, unless it raises itself.
     """
 
     __slots__ = ("_ended", "_rest", "_unclaimed", "cancelled", "running", "task")
