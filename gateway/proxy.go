@@ -23,6 +23,7 @@ const proxyBufferSize = 32 << 10
 // upstream sends requests of one API to its target.
 type upstream struct {
 	target       target
+	path         escapedPath // of target
 	listenPath   string
 	strip        bool
 	preserveHost bool
@@ -44,7 +45,8 @@ type upstreamConfig struct {
 
 func newUpstream(c upstreamConfig) *upstream {
 	u := &upstream{
-		target: c.target, listenPath: c.listenPath, strip: c.strip, preserveHost: c.preserveHost, transports: c.transports,
+		target: c.target, path: escapedPath(c.target.url.EscapedPath()), listenPath: c.listenPath,
+		strip: c.strip, preserveHost: c.preserveHost, transports: c.transports,
 	}
 	u.proxy = &httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
@@ -84,7 +86,7 @@ func (u *upstream) resolve(in *url.URL) (*url.URL, error) {
 		sub = stripListenPath(sub, u.listenPath)
 	}
 	to := *u.target.url
-	if err := joinPaths(escapedPath(to.EscapedPath()), sub).set(&to); err != nil {
+	if err := joinPaths(u.path, sub).set(&to); err != nil {
 		return nil, err
 	}
 	to.RawQuery = joinQueries(u.target.url.RawQuery, in.RawQuery)
@@ -113,7 +115,7 @@ func (u *upstream) rewrite(pr *httputil.ProxyRequest) {
 		hops = append(hops[:len(hops):len(hops)], ip)
 	}
 	if len(hops) > 0 {
-		pr.Out.Header.Set("X-Forwarded-For", strings.Join(hops, ", "))
+		pr.Out.Header["X-Forwarded-For"] = []string{strings.Join(hops, ", ")}
 	}
 }
 
@@ -133,8 +135,8 @@ func modifyResponse(resp *http.Response) error {
 		x.quota.writeTo(resp.Header)
 	}
 	// The id that the logs have, unless the upstream has one of its own.
-	if len(resp.Header.Values(headerRequestID)) == 0 {
-		resp.Header.Set(headerRequestID, x.requestID)
+	if len(resp.Header[headerRequestID]) == 0 {
+		resp.Header[headerRequestID] = []string{x.requestID}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
@@ -31,7 +32,7 @@ type routeNode struct {
 // domain, if there is one.
 func (rt *router) add(a *api) (taken *api) {
 	node := &rt.root
-	for _, segment := range pathSegments(a.listenPath) {
+	for segment := range pathSegments(a.listenPath) {
 		next := node.children[segment]
 		if next == nil {
 			next = &routeNode{}
@@ -88,12 +89,8 @@ func (n *routeNode) pick(host string) *api {
 }
 
 // pathSegments splits a listen path; a trailing slash makes no difference.
-func pathSegments(p string) []string {
-	p = strings.Trim(p, "/")
-	if p == "" {
-		return nil
-	}
-	return strings.Split(p, "/")
+func pathSegments(p string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(p, func(c rune) bool { return c == '/' })
 }
 
 // normaliseHost returns host without port and trailing dot, in lower case.

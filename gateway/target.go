@@ -68,7 +68,7 @@ func (p escapedPath) set(u *url.URL) error {
 // slashes counted as one, while what remains keeps its escapes.
 func stripListenPath(p escapedPath, listenPath string) escapedPath {
 	rest := string(p)
-	for _, segment := range pathSegments(listenPath) {
+	for segment := range pathSegments(listenPath) {
 		var ok bool
 		if rest, ok = cutSlashes(rest); !ok {
 			return p
@@ -101,20 +101,28 @@ func cutSlashes(p string) (rest string, found bool) {
 // it as a percent escape.
 func cutDecoded(p, prefix string) (rest string, ok bool) {
 	for i := range len(prefix) {
-		if p == "" {
+		var first byte
+		if first, p, ok = cutByte(p); !ok || first != prefix[i] {
 			return "", false
 		}
-		width := 1
-		if p[0] == '%' {
-			width = min(3, len(p))
-		}
-		decoded, err := url.PathUnescape(p[:width])
-		if err != nil || decoded != prefix[i:i+1] {
-			return "", false
-		}
-		p = p[width:]
 	}
 	return p, true
+}
+
+// cutByte removes the first byte, plain or escaped, from p.
+func cutByte(p string) (first byte, rest string, ok bool) {
+	if p == "" {
+		return 0, "", false
+	}
+	if p[0] != '%' {
+		return p[0], p[1:], true
+	}
+	width := min(3, len(p))
+	decoded, err := url.PathUnescape(p[:width])
+	if err != nil {
+		return 0, "", false
+	}
+	return decoded[0], p[width:], true
 }
 
 // joinQueries puts the target's own query in front of the client's.
