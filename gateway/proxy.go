@@ -23,7 +23,7 @@ const proxyBufferSize = 32 << 10
 // upstream sends requests of one API to its target.
 type upstream struct {
 	target       target
-	path         escapedPath // of target
+	path         escapedPath // of target, escaped once for all requests
 	listenPath   string
 	strip        bool
 	preserveHost bool

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	headerRequestID  = "X-Request-Id"
+	headerRequestID  = "X-Request-Id" // canonical, as the keys of a http.Header are
 	maxRequestIDSize = 128
 )
 

@@ -17,7 +17,7 @@ import (
 
 const (
 	// figureCPU is the processor time that a request takes of the process that
-	// serves it. What else the machine does hardly shows in it.
+	// serves it. What other processes take does not count.
 	figureCPU = "processor µs"
 	// figureConnections is how many connections to Redis a request opens.
 	figureConnections = "connections"
@@ -104,10 +104,9 @@ func measureGateway(ctx context.Context, o options, r *results) error {
 	return nil
 }
 
-// shuffle puts subjects into an order of the round's own, the same in each run.
-// What a subject follows and precedes makes a difference of up to a tenth: a
-// processor that had little to do is faster for a while. In an order that does
-// not change, it would always be the same subjects that profit.
+// shuffle puts subjects into another order for each round, the same ones in every
+// run. What has run before a subject changes its figures by up to a tenth. With one
+// order, the same subjects would profit in each round.
 func shuffle(subjects []subject, round int) {
 	r := rand.New(rand.NewPCG(uint64(round), 0))
 	r.Shuffle(len(subjects), func(i, j int) { subjects[i], subjects[j] = subjects[j], subjects[i] })
