@@ -23,7 +23,6 @@ const proxyBufferSize = 32 << 10
 // upstream sends requests of one API to its target.
 type upstream struct {
 	target       target
-	path         escapedPath // of target, escaped once for all requests
 	listenPath   string
 	strip        bool
 	preserveHost bool
@@ -45,8 +44,7 @@ type upstreamConfig struct {
 
 func newUpstream(c upstreamConfig) *upstream {
 	u := &upstream{
-		target: c.target, path: escapedPath(c.target.url.EscapedPath()), listenPath: c.listenPath,
-		strip: c.strip, preserveHost: c.preserveHost, transports: c.transports,
+		target: c.target, listenPath: c.listenPath, strip: c.strip, preserveHost: c.preserveHost, transports: c.transports,
 	}
 	u.proxy = &httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
@@ -86,7 +84,7 @@ func (u *upstream) resolve(in *url.URL) (*url.URL, error) {
 		sub = stripListenPath(sub, u.listenPath)
 	}
 	to := *u.target.url
-	if err := joinPaths(u.path, sub).set(&to); err != nil {
+	if err := joinPaths(escapedPath(to.EscapedPath()), sub).set(&to); err != nil {
 		return nil, err
 	}
 	to.RawQuery = joinQueries(u.target.url.RawQuery, in.RawQuery)
@@ -115,7 +113,7 @@ func (u *upstream) rewrite(pr *httputil.ProxyRequest) {
 		hops = append(hops[:len(hops):len(hops)], ip)
 	}
 	if len(hops) > 0 {
-		pr.Out.Header["X-Forwarded-For"] = []string{strings.Join(hops, ", ")}
+		pr.Out.Header.Set("X-Forwarded-For", strings.Join(hops, ", "))
 	}
 }
 
@@ -135,8 +133,8 @@ func modifyResponse(resp *http.Response) error {
 		x.quota.writeTo(resp.Header)
 	}
 	// The id that the logs have, unless the upstream has one of its own.
-	if len(resp.Header[headerRequestID]) == 0 {
-		resp.Header[headerRequestID] = []string{x.requestID}
+	if len(resp.Header.Values(headerRequestID)) == 0 {
+		resp.Header.Set(headerRequestID, x.requestID)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	headerRequestID  = "X-Request-Id" // canonical, as the keys of a http.Header are
+	headerRequestID  = "X-Request-Id"
 	maxRequestIDSize = 128
 )
 
