@@ -105,8 +105,8 @@ func measureGateway(ctx context.Context, o options, r *results) error {
 }
 
 // shuffle puts subjects into another order for each round, the same ones in every
-// run. What has run before a subject changes its figures by up to a tenth. With one
-// order, the same subjects would profit in each round.
+// run. What has run before a subject may change its figures. With one order, the
+// same subjects would profit or suffer in each round.
 func shuffle(subjects []subject, round int) {
 	r := rand.New(rand.NewPCG(uint64(round), 0))
 	r.Shuffle(len(subjects), func(i, j int) { subjects[i], subjects[j] = subjects[j], subjects[i] })
