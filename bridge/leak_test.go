@@ -42,6 +42,22 @@ func measure(t *testing.T, p coprocess.Plugin) memory {
 	return m
 }
 
+// growth is how many blocks of memory run leaves. Where those are most or more, it
+// counts anew, twice at most: what each call leaves is left each time, what Python
+// makes once is not.
+func growth(t *testing.T, meter coprocess.Plugin, most int, run func()) int {
+	t.Helper()
+	before := measure(t, meter)
+	for again := 2; ; again-- {
+		run()
+		after := measure(t, meter)
+		if left := after.blocks - before.blocks; left < most || again == 0 {
+			return left
+		}
+		before = after
+	}
+}
+
 // residentBytes is this process's resident memory, Go's, C's and Python's.
 func residentBytes(t *testing.T) int {
 	t.Helper()
@@ -127,10 +143,7 @@ func TestNothingLeaks(t *testing.T) {
 				group.Wait()
 			}
 			many() // caches fill, threads come to be
-			before := measure(t, meter)
-			many()
-			after := measure(t, meter)
-			require.Less(t, after.blocks-before.blocks, calls/10, "blocks that %d calls left", calls)
+			require.Less(t, growth(t, meter, calls/10, many), calls/10, "blocks that %d calls left", calls)
 		})
 	}
 	t.Run("loads and failed loads", func(t *testing.T) {
@@ -160,10 +173,8 @@ func TestNothingLeaks(t *testing.T) {
 			require.NoError(t, old.Close())
 		}
 		many()
-		before := measure(t, meter)
-		many()
-		after := measure(t, meter)
-		require.Equal(t, before.modules, after.modules)
-		require.Less(t, after.blocks-before.blocks, loads+failed, "blocks that %d loads left", loads+failed)
+		modules := measure(t, meter).modules
+		require.Less(t, growth(t, meter, loads+failed, many), loads+failed, "blocks that %d loads left", loads+failed)
+		require.Equal(t, modules, measure(t, meter).modules)
 	})
 }
