@@ -40,7 +40,7 @@ void krait_call_reset(struct krait_call *call, size_t most) {
   trim(&call->reply, most);
   krait_error_clear(&call->error);
   call->interrupted = false;
-  call->unchanged = 0;
+  call->left_out = 0;
 }
 
 char *krait_buffer_room(struct krait_buffer *buffer, size_t size) {
@@ -149,11 +149,12 @@ void krait_take_reply(struct krait_call *call, py_object *payload) {
 }
 
 /* The arguments of dispatch or dispatch_event. */
-static py_object *request(struct krait_call *call) {
+static py_object *arguments(struct krait_call *call) {
   struct krait_bytes name = {call->input.data, call->name_length};
   struct krait_bytes id = {name.data + name.length, call->id_length};
   const char *described = id.data + id.length;
-  const char *payload = described + call->described_length;
+  const char *request = described + call->described_length;
+  const char *payload = request + call->request_length;
   py_object *bytes = py.PyBytes_FromStringAndSize(
       payload, call->input.data + call->input.length - payload);
   py_object *ticket = py.PyLong_FromLongLong((long long)(uintptr_t)call);
@@ -162,16 +163,17 @@ static py_object *request(struct krait_call *call) {
     return krait_arguments(5, handle, text(name), text(id), bytes, ticket);
   }
   return krait_arguments(
-      7, handle, text(name), text(id), bytes, ticket,
+      8, handle, text(name), text(id), bytes, ticket,
       py.PyLong_FromLongLong(call->number),
-      py.PyBytes_FromStringAndSize(described, (ssize_t)call->described_length));
+      py.PyBytes_FromStringAndSize(described, (ssize_t)call->described_length),
+      py.PyBytes_FromStringAndSize(request, (ssize_t)call->request_length));
 }
 
 void krait_run(struct krait_call *call) {
   py_object *function =
       call->kind == KRAIT_EVENT ? runtime.dispatch_event : runtime.dispatch;
   py_object *result = NULL;
-  py_object *tuple = request(call);
+  py_object *tuple = arguments(call);
   if (tuple != NULL) {
     krait_call_started(call);
     result = py.PyObject_CallObject(function, tuple);

@@ -22,12 +22,14 @@ struct krait_buffer {
 /* What a call does; krait_dispatch and krait_dispatch_event. */
 enum krait_kind { KRAIT_HOOK, KRAIT_EVENT };
 
-/* Bodies of a message; pylib/tyk/_bodies.py has them in this order. */
-enum krait_body {
+/* Parts of a message that an outcome can leave out; pylib/tyk/_message.py has
+ * the same ones. KRAIT_REQUEST: all of the request but what the hook set. */
+enum krait_part {
   KRAIT_REQUEST_RAW = 1,
   KRAIT_REQUEST_TEXT = 2,
   KRAIT_RESPONSE_RAW = 4,
   KRAIT_RESPONSE_TEXT = 8,
+  KRAIT_REQUEST = 16,
 };
 
 /* Where a call is; guarded by the scheduler's mutex. */
@@ -49,15 +51,16 @@ struct krait_call {
   /* The request. */
   enum krait_kind kind;
   long long handle; /* in; out of krait_load */
-  /* Name of the function, request id, description of the API, message. */
+  /* Name of the function, request id, description of the API, the message's
+   * request if that is on its own, message. */
   struct krait_buffer input;
-  size_t name_length, id_length, described_length;
+  size_t name_length, id_length, described_length, request_length;
   long long number;   /* of the API's description, 0: it is in the message */
   unsigned int index; /* the owner's */
 
-  /* The outcome. unchanged: the bodies that are not in it, because they are
-   * those of the request; bits of enum krait_body. */
-  int unchanged;
+  /* The outcome. left_out: what is not in it, because it is as it was; bits of
+   * enum krait_part. */
+  int left_out;
   struct krait_buffer reply;
   struct krait_error error; /* out: kind is KRAIT_OK on success */
 

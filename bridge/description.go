@@ -63,9 +63,14 @@ func (d *descriptions) describe(spec map[string]string) *description {
 	return found
 }
 
-// request returns obj as a request: without its description when that is known.
+// request returns obj as a request: without its description when that is known,
+// and with its request on its own where that can be.
 func (d *description) request(obj *coprocesspb.Object) (request, error) {
 	var r request
+	apart, message := obj.GetRequest(), &coprocesspb.Object{
+		HookType: obj.GetHookType(), HookName: obj.GetHookName(), Request: obj.GetRequest(),
+		Session: obj.GetSession(), Metadata: obj.GetMetadata(), Spec: obj.GetSpec(), Response: obj.GetResponse(),
+	}
 	if d.number != 0 {
 		if !d.known.Load() {
 			described, err := (&coprocesspb.Object{Spec: d.spec}).MarshalVT()
@@ -75,14 +80,20 @@ func (d *description) request(obj *coprocesspb.Object) (request, error) {
 			r.described = described
 		}
 		r.number = d.number
-		obj = &coprocesspb.Object{
-			HookType: obj.GetHookType(), HookName: obj.GetHookName(), Request: obj.GetRequest(),
-			Session: obj.GetSession(), Metadata: obj.GetMetadata(), Response: obj.GetResponse(),
-		}
+		message.Spec = nil
 	}
-	r.size = obj.SizeVT()
+	size := apart.SizeVT()
+	if size > 0 && changesNothing(apart) {
+		message.Request = nil
+	} else {
+		apart, size = nil, 0
+	}
+	r.apart, r.size = size, size+message.SizeVT()
 	r.write = func(to []byte) error {
-		_, err := obj.MarshalToSizedBufferVT(to)
+		_, err := apart.MarshalToSizedBufferVT(to[:size])
+		if err == nil {
+			_, err = message.MarshalToSizedBufferVT(to[size:])
+		}
 		return err
 	}
 	return r, nil

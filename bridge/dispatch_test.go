@@ -77,6 +77,46 @@ func TestDispatch(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a hook that does not look at the request", func(t *testing.T) {
+		large := bytes.Repeat([]byte("0123456789"), 10_000)
+		for _, hook := range []string{"SetWithoutLooking", "SetWithoutLookingLater"} {
+			for _, body := range [][]byte{[]byte("hello"), large} {
+				aloneAndTogether(t, func(t *testing.T) {
+					obj := object(hook)
+					obj.Request.RawBody, obj.Request.Body = body, string(body)
+					want := obj.CloneVT()
+					want.Request.SetHeaders = map[string]string{"X-Plugin": "krait"}
+					want.Request.DeleteHeaders = []string{"X-Gone"}
+					want.Request.AddParams = map[string]string{"added": "1"}
+					want.Request.DeleteParams = []string{"gone"}
+					got, err := p.Dispatch(t.Context(), obj)
+					if assert.NoError(t, err) {
+						assert.True(t, want.EqualVT(got), "%v", got)
+					}
+				})
+			}
+		}
+	})
+	t.Run("changes that the message has before stay, in their order", func(t *testing.T) {
+		obj := object("SetWithoutLooking")
+		obj.Request.SetHeaders = map[string]string{"X-Before": "1", "X-Plugin": "0"}
+		obj.Request.DeleteHeaders = []string{"X-First"}
+		got, err := p.Dispatch(t.Context(), obj)
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"X-Before": "1", "X-Plugin": "krait"}, got.Request.SetHeaders)
+		require.Equal(t, []string{"X-First", "X-Gone"}, got.Request.DeleteHeaders)
+		require.Equal(t, "/path?a=b", got.Request.Url)
+	})
+	t.Run("a request that is empty, and none", func(t *testing.T) {
+		for _, request := range []*coprocesspb.MiniRequestObject{{}, nil} {
+			got, err := p.Dispatch(t.Context(), &coprocesspb.Object{HookName: "SetWithoutLooking", Request: request})
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{"X-Plugin": "krait"}, got.Request.SetHeaders)
+			got, err = p.Dispatch(t.Context(), &coprocesspb.Object{HookName: "Nothing", Request: request})
+			require.NoError(t, err)
+			require.Equal(t, request == nil, got.Request == nil)
+		}
+	})
 	t.Run("a body of 10 MB comes back whole", func(t *testing.T) {
 		obj := object("AddHeader")
 		obj.Request.RawBody = make([]byte, 10<<20)

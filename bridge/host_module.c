@@ -156,14 +156,14 @@ static py_object *host_fail(py_object *self, py_object *args) {
   return return_none();
 }
 
-static py_object *host_unchanged(py_object *self, py_object *args) {
+static py_object *host_leave_out(py_object *self, py_object *args) {
   (void)self;
   struct krait_call *call = ticket(args);
-  py_object *bodies = call == NULL ? NULL : py.PyTuple_GetItem(args, 1);
-  if (bodies == NULL) {
+  py_object *parts = call == NULL ? NULL : py.PyTuple_GetItem(args, 1);
+  if (parts == NULL) {
     return NULL;
   }
-  call->unchanged = (int)py.PyLong_AsLongLong(bodies);
+  call->left_out = (int)py.PyLong_AsLongLong(parts);
   return return_none();
 }
 
@@ -181,8 +181,8 @@ static py_method_def methods[] = {
      "keep(ticket: int): the call's outcome comes later"},
     {"settle", host_settle, PY_METH_VARARGS,
      "settle(ticket: int, payload: bytes): the call has ended"},
-    {"unchanged", host_unchanged, PY_METH_VARARGS,
-     "unchanged(ticket: int, bodies: int): what the outcome leaves out"},
+    {"leave_out", host_leave_out, PY_METH_VARARGS,
+     "leave_out(ticket: int, parts: int): what is not in the outcome"},
     {"fail", host_fail, PY_METH_VARARGS,
      "fail(ticket: int, error: BaseException): the call has ended"},
 };

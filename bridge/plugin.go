@@ -223,9 +223,10 @@ type request struct {
 	// number and described are the API's description; 0: it is in the message.
 	number    int64
 	described []byte
-	// size is the length of the message, which write writes.
-	size  int
-	write func([]byte) error
+	// apart is the length of the message's request when that is on its own, and
+	// size that of all that write writes: it and the message.
+	apart, size int
+	write       func([]byte) error
 }
 
 // call runs one call of function within the time limit of p. When it returns no
@@ -298,6 +299,7 @@ func (k *call) fill(r request, requestID string) error {
 	k.c.name_length = C.size_t(len(r.function))
 	k.c.id_length = C.size_t(len(requestID))
 	k.c.described_length = C.size_t(len(r.described))
+	k.c.request_length = C.size_t(r.apart)
 	k.c.number = C.longlong(r.number)
 	return r.write(rest)
 }
@@ -315,8 +317,9 @@ func (k *call) fail(err error) error {
 }
 
 // Dispatch runs the hook obj.HookName. The message that it returns shares with
-// obj the bodies that the hook has left alone, and Spec: plugin code gets a copy
-// of that, and what it changes there stays there.
+// obj what the hook has not looked at of the request, bodies that it has left
+// alone, and Spec: plugin code gets a copy of that, and what it changes there
+// stays there.
 func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error) {
 	hook := obj.GetHookName()
 	var described *description
@@ -336,7 +339,7 @@ func (p *plugin) Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coproc
 		return nil, err
 	}
 	result.Spec = obj.GetSpec()
-	restore(result, obj, k.c.unchanged)
+	restore(result, obj, k.c.left_out)
 	return result, nil
 }
 
@@ -358,24 +361,45 @@ func readObject(reply []byte) (*coprocesspb.Object, error) {
 	return result, nil
 }
 
-// restore puts the bodies that Python left out, because they have not changed,
-// into result.
-func restore(result, obj *coprocesspb.Object, unchanged C.int) {
+// restore puts what Python left out, because it has not changed, into result.
+func restore(result, obj *coprocesspb.Object, leftOut C.int) {
+	if leftOut&C.KRAIT_REQUEST != 0 {
+		result.Request = withChanges(obj.GetRequest(), result.GetRequest())
+	}
 	if q := result.GetRequest(); q != nil {
-		if unchanged&C.KRAIT_REQUEST_RAW != 0 {
+		if leftOut&C.KRAIT_REQUEST_RAW != 0 {
 			q.RawBody = obj.GetRequest().GetRawBody()
 		}
-		if unchanged&C.KRAIT_REQUEST_TEXT != 0 {
+		if leftOut&C.KRAIT_REQUEST_TEXT != 0 {
 			q.Body = obj.GetRequest().GetBody()
 		}
 	}
 	if r := result.GetResponse(); r != nil {
-		if unchanged&C.KRAIT_RESPONSE_RAW != 0 {
+		if leftOut&C.KRAIT_RESPONSE_RAW != 0 {
 			r.RawBody = obj.GetResponse().GetRawBody()
 		}
-		if unchanged&C.KRAIT_RESPONSE_TEXT != 0 {
+		if leftOut&C.KRAIT_RESPONSE_TEXT != 0 {
 			r.Body = obj.GetResponse().GetBody()
 		}
+	}
+}
+
+// changesNothing says that a request has none of the fields in which a hook asks
+// for changes. Such a request goes to Python on its own, so that it is read only
+// if plugin code looks at it.
+func changesNothing(q *coprocesspb.MiniRequestObject) bool {
+	return len(q.GetSetHeaders())+len(q.GetDeleteHeaders())+len(q.GetAddParams())+len(q.GetDeleteParams()) == 0
+}
+
+// withChanges returns a request, which changesNothing, with those of a hook that
+// has not looked at it.
+func withChanges(q, changes *coprocesspb.MiniRequestObject) *coprocesspb.MiniRequestObject {
+	return &coprocesspb.MiniRequestObject{
+		Headers: q.GetHeaders(), Body: q.GetBody(), Url: q.GetUrl(), Params: q.GetParams(),
+		ExtendedParams: q.GetExtendedParams(), ReturnOverrides: q.GetReturnOverrides(), Method: q.GetMethod(),
+		RequestUri: q.GetRequestUri(), Scheme: q.GetScheme(), RawBody: q.GetRawBody(),
+		SetHeaders: changes.GetSetHeaders(), DeleteHeaders: changes.GetDeleteHeaders(),
+		AddParams: changes.GetAddParams(), DeleteParams: changes.GetDeleteParams(),
 	}
 }
 

@@ -23,8 +23,8 @@ class Tickets:
     def keep(self, ticket):
         self.kept.append(ticket)
 
-    def unchanged(self, ticket, bodies):
-        self.left_out = (ticket, bodies)
+    def leave_out(self, ticket, parts):
+        self.left_out = (ticket, parts)
 
     def settle(self, ticket, payload):
         self.ended.put((ticket, payload))

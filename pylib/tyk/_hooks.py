@@ -9,10 +9,10 @@ from typing import Any, Callable, NoReturn
 
 import coprocess_common_pb2 as common
 from coprocess_mini_request_object_pb2 import MiniRequestObject
-from coprocess_object_pb2 import Object
 from coprocess_response_object_pb2 import ResponseObject
 from coprocess_session_state_pb2 import SessionState
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, missing_text
+from tyk._message import Message
 from tyk.request import TykCoProcessRequest
 
 _ARITIES = {
@@ -69,13 +69,13 @@ class Handler:
             return None
         return Rest(_as_coroutine(result), _drop)
 
-    def call(self, message: Object, spec: dict[str, str]) -> Rest | None:
-        """Run a hook on ``message`` and leave its changes there.
+    def call(self, call: Message, spec: dict[str, str]) -> Rest | None:
+        """Run a hook on a message and leave its changes there.
 
         The rest of a hook that is a coroutine is returned, to be awaited.
         """
-        wire = message.request
-        request = TykCoProcessRequest(wire)
+        message = call.object
+        request = TykCoProcessRequest(call.request, call.read_request)
         session = message.session
         own_metadata = message.hook_type in _OWN_METADATA
         metadata: Any = None
@@ -88,7 +88,7 @@ class Handler:
                 and len(result) == 2
                 and result[0] is request
                 and result[1] is session
-                and request.object is wire
+                and request._message is call.request
             ):
                 if not own_metadata:
                     _copy_metadata(session.metadata, message.metadata)
@@ -102,30 +102,28 @@ class Handler:
                 result = self._function(request, response, session, metadata, spec)
         given = (request, session, metadata, response, spec)
         if type(result) is CoroutineType:
-            return Rest(result, lambda value: self._leave(value, given, message, wire, own_metadata))
-        return self._leave(result, given, message, wire, own_metadata)
+            return Rest(result, lambda value: self._leave(value, given, call, own_metadata))
+        return self._leave(result, given, call, own_metadata)
 
-    def _leave(
-        self, result: Any, given: _Given, message: Object, wire: MiniRequestObject, own_metadata: bool
-    ) -> Rest | None:
-        """Leave the changes of a hook that returned ``result`` in ``message``."""
-        if given[0].object is not wire or not _only_given(result, given):
+    def _leave(self, result: Any, given: _Given, call: Message, own_metadata: bool) -> Rest | None:
+        """Leave the changes of a hook that returned ``result`` in its message."""
+        if given[0]._message is not call.request or not _only_given(result, given):
             if inspect.isawaitable(result):  # compiled coroutines are of other types
                 coroutine = _as_coroutine(result)
-                return Rest(coroutine, lambda value: self._leave(value, given, message, wire, own_metadata))
-            self._apply(result, given, message, wire, own_metadata)
+                return Rest(coroutine, lambda value: self._leave(value, given, call, own_metadata))
+            self._apply(result, given, call, own_metadata)
         if not own_metadata:
-            _copy_metadata(message.session.metadata, message.metadata)
+            _copy_metadata(call.object.session.metadata, call.object.metadata)
         return None
 
-    def _apply(self, result: Any, given: _Given, message: Object, wire: MiniRequestObject, own_metadata: bool) -> None:
-        """Put what a hook returned in place of what it was given into ``message``."""
+    def _apply(self, result: Any, given: _Given, call: Message, own_metadata: bool) -> None:
+        """Put what a hook returned in place of what it was given into its message."""
         values: Sequence[Any] = result if type(result) in (tuple, list) else (result,)
         if len(values) > _MOST_VALUES:
             self._refuse(f"a {type(result).__name__} of {len(values)} values")
         request, _, metadata, _, _ = given
         new = _Returned()
-        if request.object is not wire:
+        if request._message is not call.request:
             new.take(request)
         for value in values:
             if value is metadata and value is not None:
@@ -134,7 +132,7 @@ class Handler:
                 self._refuse(_shown(value))
         if new.anything:
             new.check_metadata(self)
-            new.apply(message, metadata, own_metadata)
+            new.apply(call, metadata, own_metadata)
 
     def _refuse(self, what: str) -> NoReturn:
         raise HookResultError(
@@ -182,14 +180,15 @@ class _Returned:
                     f"{type(value).__name__}; keys and values are str"
                 )
 
-    def apply(self, message: Object, metadata: Any, own_metadata: bool) -> None:
-        """Put everything into ``message``."""
+    def apply(self, call: Message, metadata: Any, own_metadata: bool) -> None:
+        """Put everything into the message of ``call``."""
+        message = call.object
         changed = None
         if self.live_metadata and self.session is not None and not own_metadata:
             # The map lives in the session that is replaced now.
             changed = dict(metadata)
         if self.request is not None:
-            message.request.CopyFrom(self.request)
+            call.read_request().CopyFrom(self.request)
         if self.response is not None:
             message.response.CopyFrom(self.response)
         if self.session is not None and self.session is not message.session:

@@ -17,9 +17,7 @@ from typing import Any, Callable, cast
 import google.protobuf
 from google.protobuf.internal import api_implementation
 
-from coprocess_object_pb2 import Object
 from tyk import _host, _output
-from tyk._bodies import LARGE, bodies, leave_out
 from tyk._bundle import Bundle, as_dict
 from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
@@ -27,6 +25,7 @@ from tyk._hooks import Rest
 from tyk._imports import FINDER
 from tyk._interrupt import absorb
 from tyk._loop import Call, LoopThread, wait_for_threads
+from tyk._message import READING, Message
 from tyk._origin import ORIGIN, Origin
 from tyk.event import Event
 
@@ -49,9 +48,6 @@ __all__ = [
     "versions",
     "where",
 ]
-
-
-_parse = Object.FromString
 
 
 class _Runtime:
@@ -87,6 +83,7 @@ class _Runtime:
             if isinstance(stream, _output.LogStream):
                 stream.forget()
         FINDER.after_fork()
+        READING.after_fork()
         self._loop.after_fork()
 
     def load(
@@ -118,13 +115,16 @@ class _Runtime:
         ticket: int = 0,
         number: int = 0,
         described: bytes = b"",
+        request: bytes = b"",
     ) -> bytes | None:
         """Run ``hook`` on a serialised Object; return it as the hook left it.
 
+        ``request`` is the Object's request, when ``payload`` has none.
+
         With a ``ticket`` a coroutine is not waited for: None is returned, and
-        its outcome handed in under the ticket when it has ended. Large bodies
-        that the hook leaves alone are not in the outcome, but noted under the
-        ticket.
+        its outcome handed in under the ticket when it has ended. What the hook
+        leaves alone of the request, and large bodies, are not in the outcome,
+        but noted under the ticket.
 
         ``number``, when it is not 0, is what the API's description is known
         by; the message then has none. ``described`` has it, the first time.
@@ -135,33 +135,20 @@ class _Runtime:
         """
         bundle = self._bundles.get(handle) or self._bundle(handle)
         handler = bundle.hooks.get(hook) or bundle.hook(hook)
-        message = _parse(payload)
-        reply: Callable[[], bytes] = message.SerializeToString
-        if ticket and len(payload) >= LARGE:
-            reply = self._without_bodies(message, ticket)
+        message = Message(payload, request)
         if described:
             bundle.describe(number, described)
         # Each call has a dict of its own, which it may change.
-        spec = bundle.specs[number].copy() if number else as_dict(message.spec)
+        spec = bundle.specs[number].copy() if number else as_dict(message.object.spec)
         origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook, bundle.space)
         context = Context()
         rest = context.run(_call, origin, handler.call, message, spec)
         if rest is not None:
             if ticket:
-                self._await(ticket, context, rest, origin, reply)
+                self._await(ticket, context, rest, origin, lambda: message.serialise(self._tickets, ticket))
                 return None
             context.run(_wait, self._loop, rest, origin)
-        return reply()
-
-    def _without_bodies(self, message: Object, ticket: int) -> Callable[[], bytes]:
-        """Return what serialises ``message`` without bodies that are still as now."""
-        before = bodies(message)
-
-        def reply() -> bytes:
-            self._tickets.unchanged(ticket, leave_out(message, before))
-            return message.SerializeToString()
-
-        return reply
+        return message.serialise(self._tickets, ticket)
 
     def dispatch_event(
         self, handle: int, handler_name: str, request_id: str, payload: bytes, ticket: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 from coprocess_mini_request_object_pb2 import MiniRequestObject
 
 __all__ = ["TykCoProcessRequest"]
@@ -9,8 +11,6 @@ __all__ = ["TykCoProcessRequest"]
 
 class TykCoProcessRequest:
     """A request and what a hook wants changed about it.
-
-    ``object`` is the protobuf message itself.
 
     >>> request = TykCoProcessRequest(MiniRequestObject(headers={"Accept": "*/*"}))
     >>> request.get_header("accept")
@@ -20,11 +20,27 @@ class TykCoProcessRequest:
     {'X-Plugin': 'yes'}
     """
 
-    object: MiniRequestObject
+    def __init__(self, request: MiniRequestObject, read: Callable[[], MiniRequestObject] | None = None) -> None:
+        """Wrap ``request``; changes go to that message.
 
-    def __init__(self, request: MiniRequestObject) -> None:
-        """Wrap ``request``; changes go to that message."""
-        self.object = request
+        ``read`` puts the rest into it, before anybody looks at it.
+        """
+        self._message = request
+        self._read = read
+
+    @property
+    def object(self) -> MiniRequestObject:
+        """The protobuf message itself."""
+        read = self._read
+        if read is not None:
+            read()
+            self._read = None
+        return self._message
+
+    @object.setter  # noqa: A003 (the property)
+    def object(self, message: MiniRequestObject) -> None:
+        self._message = message
+        self._read = None
 
     def get_header(self, key: str) -> str | None:
         """Return the header ``key``, or ``None`` when the request has none.
@@ -42,19 +58,19 @@ class TykCoProcessRequest:
 
     def add_header(self, key: str, value: str) -> None:
         """Set the header ``key`` to ``value``, replacing what it has."""
-        self.object.set_headers[key] = value
+        self._message.set_headers[key] = value
 
     def delete_header(self, key: str) -> None:
         """Remove the header ``key``."""
-        self.object.delete_headers.append(key)
+        self._message.delete_headers.append(key)
 
     def add_param(self, key: str, value: str) -> None:
         """Set the query parameter ``key`` to ``value``, replacing what it has."""
-        self.object.add_params[key] = value
+        self._message.add_params[key] = value
 
     def delete_param(self, key: str) -> None:
         """Remove the query parameter ``key``."""
-        self.object.delete_params.append(key)
+        self._message.delete_params.append(key)
 
     def __repr__(self) -> str:
         """Name the method and the URL, no headers: they may hold secrets."""

@@ -77,8 +77,10 @@ type dispatchCase struct {
 func dispatchCases() []dispatchCase {
 	return []dispatchCase{
 		{"no-op", &coprocesspb.Object{HookName: "Nothing", HookType: coprocesspb.HookType_Pre, Request: &coprocesspb.MiniRequestObject{}}, false},
-		{"realistic", object("AddHeader", 300), false},
-		{"body of 64 kB", object("AddHeader", 64<<10), false},
+		{"realistic", object("ReadHeader", 300), false},
+		{"realistic, not looked at", object("AddHeader", 300), false},
+		{"body of 64 kB", object("ReadHeader", 64<<10), false},
+		{"body of 64 kB, not looked at", object("AddHeader", 64<<10), false},
 		{"raising", object("Raise", 300), true},
 		{"time.sleep(0.005)", object("Sleep", 300), false},
 		{"await asyncio.sleep(0.005)", object("AsyncSleep", 300), false},
@@ -184,7 +186,7 @@ func callFor(ctx context.Context, plugin coprocess.Plugin, c dispatchCase, n int
 // a call, it is the median that is compared.
 func measureFloor(ctx context.Context, python *bridge.Runtime, plugin coprocess.Plugin, to series) error {
 	const calls = 2000
-	obj := object("AddHeader", 300)
+	obj := object("ReadHeader", 300)
 	message, err := obj.MarshalVT()
 	if err != nil {
 		return err
@@ -196,13 +198,14 @@ func measureFloor(ctx context.Context, python *bridge.Runtime, plugin coprocess.
 	if err != nil {
 		return err
 	}
-	var loops struct{ Plain, Least, Krait float64 }
+	var loops struct{ Plain, Least, Krait, Unread float64 }
 	if err := json.Unmarshal([]byte(got.GetRequest().GetBody()), &loops); err != nil {
 		return err
 	}
 	to.add("plain loop", loops.Plain*1e6)
 	to.add("plain loop without spec", loops.Least*1e6)
 	to.add("Python side", loops.Krait*1e6)
+	to.add("Python side, not looked at", loops.Unread*1e6)
 
 	const attaches = 20 // at a time: one takes as long as a look at the clock
 	to.add("attach", timed(calls, func() {

@@ -30,6 +30,7 @@ const (
 	subjectReverse   = "httputil.ReverseProxy"
 	subjectPlain     = "krait, no plugin"
 	subjectPre       = "krait, pre hook"
+	subjectPreRead   = "krait, pre hook that reads a header"
 	subjectAuth      = "krait, auth_check"
 	subjectCached    = "krait, cached identity"
 	subjectSleep     = "krait, pre hook that sleeps 5 ms"
@@ -62,6 +63,7 @@ func hookedAPIs() []hooked {
 	pre := func(name string) document { return document{"pre": []document{hook(name)}} }
 	return []hooked{
 		{"pre", subjectPre, "python", pre("AddHeader"), nil, ""},
+		{"read", subjectPreRead, "python", pre("ReadHeader"), nil, ""},
 		{"auth", subjectAuth, "python", document{"auth_check": hook("Authenticate")}, auth, "a-token"},
 		{"cached", subjectCached, "python", document{
 			"auth_check": hook("Identify"),

@@ -78,6 +78,7 @@ func floorTable(r *results) string {
 		{"plain loop", "parse, call the hook, serialise: a plain Python loop"},
 		{"plain loop without spec", "the same without the dict `spec`"},
 		{"Python side", "krait's Python side, in a plain Python loop"},
+		{"Python side, not looked at", "the same where the hook does not look at the request"},
 	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", part.what, r.Floor.spread(part.name))
 	}
@@ -86,7 +87,7 @@ func floorTable(r *results) string {
 
 func gatewayNames() []string {
 	return []string{
-		subjectUpstream, subjectNginx, subjectReverse, subjectPlain, subjectPre, subjectAuth, subjectCached,
+		subjectUpstream, subjectNginx, subjectReverse, subjectPlain, subjectPre, subjectPreRead, subjectAuth, subjectCached,
 		subjectSleep, subjectAwait, subjectGRPC, subjectRedisPre, subjectRedisData,
 	}
 }

@@ -1,5 +1,6 @@
 """Hooks that the bridge's tests call."""
 
+import asyncio
 import itertools
 import os
 import sys
@@ -17,6 +18,20 @@ def AddHeader(request, session, spec):
     request.add_header("X-Plugin", "krait")
     request.object.return_overrides.response_code = -1
     return request, session
+
+
+@Hook
+def SetWithoutLooking(request, session, spec):
+    request.add_header("X-Plugin", "krait")
+    request.delete_header("X-Gone")
+    request.add_param("added", "1")
+    request.delete_param("gone")
+
+
+@Hook
+async def SetWithoutLookingLater(request, session, spec):
+    await asyncio.sleep(0)
+    SetWithoutLooking(request, session, spec)
 
 
 @Hook
