@@ -197,7 +197,7 @@ func TestHooksThatSleepRunSideBySide(t *testing.T) {
 			}
 			group.Wait()
 			t.Logf("64 hooks of 50 ms took %s", time.Since(begin))
-			require.Less(t, time.Since(begin), 500*time.Millisecond)
+			require.Less(t, time.Since(begin), 1500*time.Millisecond)
 		})
 	}
 }
@@ -214,11 +214,11 @@ if not os.path.exists(marker):
 func TestTimeout(t *testing.T) {
 	for _, hook := range []string{"Spin", "Sleep", "AsyncSleep"} {
 		t.Run(hook+": the caller is free at its time limit, and so is the place afterwards", func(t *testing.T) {
-			p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 100*time.Millisecond, true })
+			p := load(t, func(c *coprocess.Code) { c.Timeout, c.Serial = 400*time.Millisecond, true })
 			begin := time.Now()
-			_, err := p.Dispatch(t.Context(), sleeper(hook, 700*time.Millisecond))
+			_, err := p.Dispatch(t.Context(), sleeper(hook, 2*time.Second))
 			require.ErrorIs(t, err, coprocess.ErrTimeout)
-			require.Less(t, time.Since(begin), 600*time.Millisecond)
+			require.Less(t, time.Since(begin), 1900*time.Millisecond, "the hook still sleeps")
 			// Serial: the next call can only run once the overdue one has ended.
 			require.Eventually(t, func() bool {
 				_, err := p.Dispatch(t.Context(), object("AddHeader"))
@@ -295,11 +295,16 @@ func TestTimeout(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var group sync.WaitGroup
-		group.Go(func() { _, _ = p.Dispatch(ctx, sleeper("Sleep", time.Second)) })
+		group.Go(func() {
+			for ctx.Err() == nil { // on a busy machine it may be busy itself
+				_, _ = p.Dispatch(ctx, sleeper("Sleep", time.Second))
+			}
+		})
 		require.Eventually(t, func() bool {
 			_, err := p.Dispatch(t.Context(), object("AddHeader"))
 			return errors.Is(err, coprocess.ErrBusy)
-		}, 5*time.Second, time.Millisecond)
+		}, 20*time.Second, time.Millisecond)
+		cancel()
 		group.Wait()
 	})
 }
@@ -368,6 +373,6 @@ func TestHostCalls(t *testing.T) {
 			return n
 		}
 		first := count()
-		require.Eventually(t, func() bool { return count() > first }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return count() > first }, 20*time.Second, time.Millisecond)
 	})
 }

@@ -152,7 +152,13 @@ func stopWithHungHook() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	running := make(chan struct{})
-	time.AfterFunc(200*time.Millisecond, func() { cancel(); close(running) })
+	go func() {
+		defer close(running)
+		for r.InFlight() == 0 {
+			runtime.Gosched()
+		}
+		cancel()
+	}()
 	if _, err := p.Dispatch(ctx, sleeper("Sleep", time.Hour)); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w: %w", errWrong, err)
 	}

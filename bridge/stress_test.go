@@ -100,7 +100,7 @@ func TestCallsOfAllKindsEnd(t *testing.T) {
 		for name, call := range kinds {
 			begin := time.Now()
 			call()
-			require.Less(t, time.Since(begin), 2*time.Second, name)
+			require.Less(t, time.Since(begin), 8*time.Second, name) // less than its time limit
 		}
 	}
 }

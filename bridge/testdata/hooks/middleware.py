@@ -1,6 +1,7 @@
 """Hooks that the bridge's tests call."""
 
 import asyncio
+import gc
 import itertools
 import os
 import sys
@@ -73,6 +74,23 @@ async def AsyncSleep(request, session, spec):
 def Hold(request, session, spec):
     """Wait until the other end of the pipe is closed."""
     os.read(int(request.object.params["pipe"]), 1)
+    return request, session
+
+
+@Hook
+def KeepLock(request, session, spec):
+    """Let a thread lose the interpreter's lock only where it gives it up."""
+    gc.disable()  # what it frees may do so, in any code
+    request.add_header("X-Interval", str(sys.getswitchinterval()))
+    sys.setswitchinterval(60)
+    return request, session
+
+
+@Hook
+def ShareLock(request, session, spec):
+    """End what KeepLock began."""
+    sys.setswitchinterval(float(request.object.params["interval"]))
+    gc.enable()
     return request, session
 
 
