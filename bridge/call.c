@@ -153,8 +153,7 @@ static py_object *arguments(struct krait_call *call) {
   struct krait_bytes name = {call->input.data, call->name_length};
   struct krait_bytes id = {name.data + name.length, call->id_length};
   const char *described = id.data + id.length;
-  const char *request = described + call->described_length;
-  const char *payload = request + call->request_length;
+  const char *payload = described + call->described_length;
   py_object *bytes = py.PyBytes_FromStringAndSize(
       payload, call->input.data + call->input.length - payload);
   py_object *ticket = py.PyLong_FromLongLong((long long)(uintptr_t)call);
@@ -166,7 +165,7 @@ static py_object *arguments(struct krait_call *call) {
       8, handle, text(name), text(id), bytes, ticket,
       py.PyLong_FromLongLong(call->number),
       py.PyBytes_FromStringAndSize(described, (ssize_t)call->described_length),
-      py.PyBytes_FromStringAndSize(request, (ssize_t)call->request_length));
+      py.PyLong_FromLongLong((long long)call->apart_length));
 }
 
 void krait_run(struct krait_call *call) {

@@ -51,12 +51,12 @@ struct krait_call {
   /* The request. */
   enum krait_kind kind;
   long long handle; /* in; out of krait_load */
-  /* Name of the function, request id, description of the API, the message's
-   * request if that is on its own, message. */
+  /* Name of the function, request id, description of the API, message. */
   struct krait_buffer input;
-  size_t name_length, id_length, described_length, request_length;
-  long long number;   /* of the API's description, 0: it is in the message */
-  unsigned int index; /* the owner's */
+  size_t name_length, id_length, described_length;
+  size_t apart_length; /* so much of the message is its request alone */
+  long long number;    /* of the API's description, 0: it is in the message */
+  unsigned int index;  /* the owner's */
 
   /* The outcome. left_out: what is not in it, because it is as it was; bits of
    * enum krait_part. */

@@ -64,10 +64,10 @@ func (d *descriptions) describe(spec map[string]string) *description {
 }
 
 // request returns obj as a request: without its description when that is known,
-// and with its request on its own where that can be.
+// and with its own request at the front where that can be.
 func (d *description) request(obj *coprocesspb.Object) (request, error) {
 	var r request
-	apart, message := obj.GetRequest(), &coprocesspb.Object{
+	apart, message := &coprocesspb.Object{}, &coprocesspb.Object{
 		HookType: obj.GetHookType(), HookName: obj.GetHookName(), Request: obj.GetRequest(),
 		Session: obj.GetSession(), Metadata: obj.GetMetadata(), Spec: obj.GetSpec(), Response: obj.GetResponse(),
 	}
@@ -82,12 +82,10 @@ func (d *description) request(obj *coprocesspb.Object) (request, error) {
 		r.number = d.number
 		message.Spec = nil
 	}
-	size := apart.SizeVT()
-	if size > 0 && changesNothing(apart) {
-		message.Request = nil
-	} else {
-		apart, size = nil, 0
+	if changesNothing(obj.GetRequest()) {
+		apart.Request, message.Request = message.Request, nil
 	}
+	size := apart.SizeVT()
 	r.apart, r.size = size, size+message.SizeVT()
 	r.write = func(to []byte) error {
 		_, err := apart.MarshalToSizedBufferVT(to[:size])

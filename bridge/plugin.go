@@ -223,8 +223,8 @@ type request struct {
 	// number and described are the API's description; 0: it is in the message.
 	number    int64
 	described []byte
-	// apart is the length of the message's request when that is on its own, and
-	// size that of all that write writes: it and the message.
+	// size is the length of the message, which write writes. The first apart
+	// bytes of it are its request alone.
 	apart, size int
 	write       func([]byte) error
 }
@@ -299,7 +299,7 @@ func (k *call) fill(r request, requestID string) error {
 	k.c.name_length = C.size_t(len(r.function))
 	k.c.id_length = C.size_t(len(requestID))
 	k.c.described_length = C.size_t(len(r.described))
-	k.c.request_length = C.size_t(r.apart)
+	k.c.apart_length = C.size_t(r.apart)
 	k.c.number = C.longlong(r.number)
 	return r.write(rest)
 }
@@ -385,8 +385,7 @@ func restore(result, obj *coprocesspb.Object, leftOut C.int) {
 }
 
 // changesNothing says that a request has none of the fields in which a hook asks
-// for changes. Such a request goes to Python on its own, so that it is read only
-// if plugin code looks at it.
+// for changes. Python parses such a request when plugin code looks at it.
 func changesNothing(q *coprocesspb.MiniRequestObject) bool {
 	return len(q.GetSetHeaders())+len(q.GetDeleteHeaders())+len(q.GetAddParams())+len(q.GetDeleteParams()) == 0
 }

@@ -10,7 +10,7 @@ import pytest
 
 from coprocess_object_pb2 import Object
 from tyk import _runtime
-from tyk._message import LARGE, READING, REQUEST, Message
+from tyk._message import LARGE, READING, REQUEST, Unread
 from tyk.request import TykCoProcessRequest
 
 TICKET = 7
@@ -49,14 +49,23 @@ def message(body=b"body"):
     whole.request.url = "/path"
     whole.request.headers["Accept"] = "a"
     whole.request.raw_body, whole.request.body = body, body.decode()
-    request = whole.request.SerializeToString()
+    return with_request_first(whole)
+
+
+def with_request_first(whole):
+    request = Object(request=whole.request).SerializeToString()
     whole.ClearField("request")
-    return whole.SerializeToString(), request
+    return request + whole.SerializeToString(), len(request)
+
+
+def unread_request():
+    unread = Unread(*message(), lambda: None)
+    return TykCoProcessRequest(unread.message.request, unread)
 
 
 def run(bundle, tickets, body=b"body"):
-    payload, request = message(body)
-    reply = _runtime.dispatch(bundle.handle, "MyHook", "r", payload, TICKET, request=request)
+    payload, apart = message(body)
+    reply = _runtime.dispatch(bundle.handle, "MyHook", "r", payload, TICKET, apart=apart)
     if reply is None:
         assert tickets.outcome.wait(20)
         reply = tickets.reply
@@ -106,10 +115,30 @@ def test_who_looks_sees_all_of_it_and_the_changes_before(load, tickets, look):
     assert (got.request.add_params["c"], list(got.request.delete_params)) == ("2", ["d"])
 
 
+def test_after_a_look_requests_are_parsed_at_once_for_a_while(load, tickets):
+    bundle = load(
+        """
+        CALLS = []
+        @Hook
+        def MyHook(request, session, spec):
+            CALLS.append(1)
+            if len(CALLS) == 1:
+                request.get_header("Accept")
+        """
+    )
+    seen = []
+    for _ in range(103):
+        tickets.left_out = 0
+        got = run(bundle, tickets)
+        seen.append(tickets.left_out)
+        assert got.request.url == ("" if tickets.left_out else "/path")
+    assert seen == [0] * 101 + [REQUEST] * 2
+
+
 def test_without_a_ticket_the_outcome_is_whole(load):
     bundle = load("@Hook\ndef MyHook(request, session, spec): request.add_header('A', '1')\n")
-    payload, request = message()
-    got = Object.FromString(_runtime.dispatch(bundle.handle, "MyHook", "r", payload, request=request))
+    payload, apart = message()
+    got = Object.FromString(_runtime.dispatch(bundle.handle, "MyHook", "r", payload, apart=apart))
     assert (got.request.url, got.request.set_headers["A"]) == ("/path", "1")
 
 
@@ -170,18 +199,18 @@ def test_a_response_that_changed_before_the_request_was_read_comes_back(load, ti
             return response if request.object.url else None
         """
     )
-    _, request = message(b"b" * LARGE)
     whole = Object(hook_type="Response")
+    whole.request.url = "/path"
+    whole.request.body, whole.request.raw_body = "b" * LARGE, b"b" * LARGE
     whole.response.raw_body = b"old"
-    reply = _runtime.dispatch(bundle.handle, "MyHook", "r", whole.SerializeToString(), TICKET, request=request)
+    payload, apart = with_request_first(whole)
+    reply = _runtime.dispatch(bundle.handle, "MyHook", "r", payload, TICKET, apart=apart)
     assert tickets.left_out == 0b11, "the bodies of the request"
     assert Object.FromString(reply).response.raw_body == b"new"
 
 
 def test_copies_of_a_request_are_what_copies_of_its_message_are():
-    payload, request = message()
-    call = Message(payload, request)
-    given = TykCoProcessRequest(call.request, call.read_request)
+    given = unread_request()
     shallow, deep = copy.copy(given), copy.deepcopy(given)
     given.object.url = "/changed"
     assert shallow.object.url == "/changed"
@@ -191,10 +220,8 @@ def test_copies_of_a_request_are_what_copies_of_its_message_are():
 
 
 def test_threads_that_look_at_the_same_moment_all_see_the_request():
-    payload, request = message()
     for _ in range(50):
-        call = Message(payload, request)
-        given = TykCoProcessRequest(call.request, call.read_request)
+        given = unread_request()
         start, seen = threading.Barrier(4), []
 
         def look(given=given, start=start, seen=seen):
@@ -212,7 +239,7 @@ def test_threads_that_look_at_the_same_moment_all_see_the_request():
 
 def test_a_child_is_not_held_up_by_a_thread_of_its_parent(load):
     bundle = load("@Hook\ndef MyHook(request, session, spec): request.object.url\n")
-    payload, request = message()
+    payload, apart = message()
     held, end = threading.Event(), threading.Event()
 
     def hold():
@@ -227,7 +254,7 @@ def test_a_child_is_not_held_up_by_a_thread_of_its_parent(load):
     if child == 0:
         try:
             _runtime._runtime._after_fork()
-            _runtime.dispatch(bundle.handle, "MyHook", "r", payload, request=request)
+            _runtime.dispatch(bundle.handle, "MyHook", "r", payload, apart=apart)
             os._exit(0)
         finally:
             os._exit(1)

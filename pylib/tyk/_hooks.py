@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from types import CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Callable, NoReturn
 
 import coprocess_common_pb2 as common
 from coprocess_mini_request_object_pb2 import MiniRequestObject
+from coprocess_object_pb2 import Object
 from coprocess_response_object_pb2 import ResponseObject
 from coprocess_session_state_pb2 import SessionState
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, missing_text
-from tyk._message import Message
+from tyk._message import Unread
 from tyk.request import TykCoProcessRequest
 
 _ARITIES = {
@@ -30,6 +32,8 @@ _ARGUMENTS = {
     5: "(request, response, session, metadata, spec)",
 }
 _MOST_VALUES = 5
+# After so many calls it is tried whether a hook still looks at requests.
+_SURE = 100
 _Given = tuple[Any, Any, Any, Any, Any]
 # In these hooks Object.metadata stands alone; in the others it is the session's.
 _OWN_METADATA = frozenset({common.Unknown, common.Pre, common.CustomKeyCheck})
@@ -49,13 +53,17 @@ class Rest:
 
 
 class Handler:
-    """A decorated function of a bundle, ready to be called."""
+    """A decorated function of a bundle, ready to be called.
 
-    __slots__ = ("_arity", "_function", "name", "where")
+    ``at_once`` is for how many calls more the request is parsed before.
+    """
+
+    __slots__ = ("_arity", "_function", "at_once", "name", "where")
 
     def __init__(self, name: str, function: Callable[..., Any], arity: int) -> None:
         self.name = name
         self.where = _where(function)
+        self.at_once = 0
         self._function = function
         self._arity = arity
 
@@ -69,13 +77,18 @@ class Handler:
             return None
         return Rest(_as_coroutine(result), _drop)
 
-    def call(self, call: Message, spec: dict[str, str]) -> Rest | None:
+    def looked(self) -> None:
+        """Note that the hook has looked at a request: it will again."""
+        self.at_once = _SURE
+
+    def call(self, call: tuple[Object, Unread | None], spec: dict[str, str]) -> Rest | None:
         """Run a hook on a message and leave its changes there.
 
         The rest of a hook that is a coroutine is returned, to be awaited.
         """
-        message = call.object
-        request = TykCoProcessRequest(call.request, call.read_request)
+        message, unread = call
+        wire = message.request
+        request = TykCoProcessRequest(wire, unread)
         session = message.session
         own_metadata = message.hook_type in _OWN_METADATA
         metadata: Any = None
@@ -88,7 +101,7 @@ class Handler:
                 and len(result) == 2
                 and result[0] is request
                 and result[1] is session
-                and request._message is call.request
+                and request._message is wire
             ):
                 if not own_metadata:
                     _copy_metadata(session.metadata, message.metadata)
@@ -102,28 +115,30 @@ class Handler:
                 result = self._function(request, response, session, metadata, spec)
         given = (request, session, metadata, response, spec)
         if type(result) is CoroutineType:
-            return Rest(result, lambda value: self._leave(value, given, call, own_metadata))
-        return self._leave(result, given, call, own_metadata)
+            return Rest(result, partial(self._leave, given, message, unread, own_metadata))
+        return self._leave(given, message, unread, own_metadata, result)
 
-    def _leave(self, result: Any, given: _Given, call: Message, own_metadata: bool) -> Rest | None:
-        """Leave the changes of a hook that returned ``result`` in its message."""
-        if given[0]._message is not call.request or not _only_given(result, given):
+    def _leave(
+        self, given: _Given, message: Object, unread: Unread | None, own_metadata: bool, result: Any
+    ) -> Rest | None:
+        """Leave the changes of a hook that returned ``result`` in ``message``."""
+        if given[0]._message is not message.request or not _only_given(result, given):
             if inspect.isawaitable(result):  # compiled coroutines are of other types
                 coroutine = _as_coroutine(result)
-                return Rest(coroutine, lambda value: self._leave(value, given, call, own_metadata))
-            self._apply(result, given, call, own_metadata)
+                return Rest(coroutine, partial(self._leave, given, message, unread, own_metadata))
+            self._apply(result, given, message, unread, own_metadata)
         if not own_metadata:
-            _copy_metadata(call.object.session.metadata, call.object.metadata)
+            _copy_metadata(message.session.metadata, message.metadata)
         return None
 
-    def _apply(self, result: Any, given: _Given, call: Message, own_metadata: bool) -> None:
-        """Put what a hook returned in place of what it was given into its message."""
+    def _apply(self, result: Any, given: _Given, message: Object, unread: Unread | None, own_metadata: bool) -> None:
+        """Put what a hook returned in place of what it was given into ``message``."""
         values: Sequence[Any] = result if type(result) in (tuple, list) else (result,)
         if len(values) > _MOST_VALUES:
             self._refuse(f"a {type(result).__name__} of {len(values)} values")
         request, _, metadata, _, _ = given
         new = _Returned()
-        if request._message is not call.request:
+        if request._message is not message.request:
             new.take(request)
         for value in values:
             if value is metadata and value is not None:
@@ -132,7 +147,9 @@ class Handler:
                 self._refuse(_shown(value))
         if new.anything:
             new.check_metadata(self)
-            new.apply(call, metadata, own_metadata)
+            if new.request is not None and unread is not None:
+                unread.read()
+            new.apply(message, metadata, own_metadata)
 
     def _refuse(self, what: str) -> NoReturn:
         raise HookResultError(
@@ -180,15 +197,14 @@ class _Returned:
                     f"{type(value).__name__}; keys and values are str"
                 )
 
-    def apply(self, call: Message, metadata: Any, own_metadata: bool) -> None:
-        """Put everything into the message of ``call``."""
-        message = call.object
+    def apply(self, message: Object, metadata: Any, own_metadata: bool) -> None:
+        """Put everything into ``message``."""
         changed = None
         if self.live_metadata and self.session is not None and not own_metadata:
             # The map lives in the session that is replaced now.
             changed = dict(metadata)
         if self.request is not None:
-            call.read_request().CopyFrom(self.request)
+            message.request.CopyFrom(self.request)
         if self.response is not None:
             message.response.CopyFrom(self.response)
         if self.session is not None and self.session is not message.session:

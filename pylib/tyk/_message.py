@@ -9,9 +9,8 @@ all the same.
 from __future__ import annotations
 
 import threading
-from typing import Union
+from typing import Callable
 
-from coprocess_mini_request_object_pb2 import MiniRequestObject
 from coprocess_object_pb2 import Object
 from tyk._host import Tickets
 
@@ -26,8 +25,8 @@ left out. ``enum krait_part`` of the bridge is the same."""
 
 _BODIES = (("request", "raw_body"), ("request", "body"), ("response", "raw_body"), ("response", "body"))
 
-_Body = Union[bytes, str]
-_parse = Object.FromString
+Bodies = tuple[bytes, str, bytes, str]
+NO_BODIES: Bodies = (b"", "", b"", "")
 
 
 class _Reading:
@@ -45,82 +44,82 @@ class _Reading:
 READING = _Reading()
 
 
-class Message:
-    """The Object of one call.
+class Unread:
+    """The request of a message, which nobody has looked at yet."""
 
-    ``request`` is its request, empty at first when that is serialised on its
-    own: plugin code gets at it through :meth:`read_request`.
-    """
+    __slots__ = ("_apart", "_looked", "_payload", "bodies", "message")
 
-    __slots__ = ("_before", "_unread", "object", "request")
+    def __init__(self, payload: bytes, apart: int, looked: Callable[[], None]) -> None:
+        """Parse ``payload``, a serialised Object, but for its request.
 
-    def __init__(self, payload: bytes, request: bytes = b"") -> None:
-        """Parse ``payload``, a serialised Object.
-
-        ``request`` is the serialised request when ``payload`` has none.
+        That is the first ``apart`` bytes and nothing else. ``looked`` is called
+        when it is read.
 
         Raises:
             google.protobuf.message.DecodeError: ``payload`` is no such message.
         """
-        self.object = _parse(payload)
-        self.request = self.object.request
-        self._unread = request
-        self._before: list[_Body] | None = None
-        if len(payload) >= LARGE:
-            self._before = self._bodies()
+        self._payload = payload
+        self._apart = apart
+        self._looked = looked
+        self.message = Object.FromString(payload[apart:])
+        self.bodies = (b"", "")
 
-    def read_request(self) -> MiniRequestObject:
-        """Return the request, all of which is there from now on."""
-        if self._unread:
-            with READING.lock:
-                if self._unread:
-                    # What a hook has set meanwhile stays, in fields that the
-                    # gateway leaves empty.
-                    self.request.MergeFromString(self._unread)
-                    if len(self._unread) >= LARGE:
-                        self._note_request()
-                    self._unread = b""
-        return self.request
+    def read(self) -> None:
+        """Parse the request, if nobody has, into the message."""
+        if not self._apart:
+            return
+        with READING.lock:
+            if self._apart:
+                # What a hook has set meanwhile stays, in fields that the gateway
+                # leaves empty.
+                self.message.MergeFromString(self._payload[: self._apart])
+                if self._apart >= LARGE:
+                    self.bodies = self.message.request.raw_body, self.message.request.body
+                self._apart = 0
+                self._looked()
 
-    def serialise(self, tickets: Tickets, ticket: int) -> bytes:
-        """Return the serialised Object.
+    @property
+    def pending(self) -> bool:
+        """Whether still nobody has looked."""
+        return self._apart > 0
 
-        What is not in it is noted under ``ticket``; without one, everything is.
-        """
-        if not ticket:
-            self.read_request()
-        elif self._before is not None:
-            return self._without_bodies(tickets, ticket)
-        elif self._unread:
-            tickets.leave_out(ticket, REQUEST)
-        return self.object.SerializeToString()
 
-    def _without_bodies(self, tickets: Tickets, ticket: int) -> bytes:
-        before, after = self._before or [], self._bodies()
-        left_out = REQUEST if self._unread else 0
-        taken = []
+def bodies(message: Object) -> Bodies:
+    """Return the bodies of ``message`` in the order of _BODIES."""
+    request = message.request
+    if not message.HasField("response"):
+        return request.raw_body, request.body, b"", ""
+    response = message.response
+    return request.raw_body, request.body, response.raw_body, response.body
+
+
+def serialise(message: Object, unread: Unread | None, before: Bodies, tickets: Tickets, ticket: int) -> bytes:
+    """Return ``message`` without what is as it was; that is noted under ``ticket``.
+
+    ``before`` are its bodies as they were, or empty where nobody has to compare.
+    """
+    left_out = 0
+    if unread is not None:
+        if unread.pending:
+            left_out = REQUEST
+        else:
+            before = (*unread.bodies, *before[2:])
+    unchanged = []
+    if before != NO_BODIES:
+        after = bodies(message)
         for bit, (part, field) in enumerate(_BODIES):
             if before[bit] and after[bit] == before[bit]:
                 left_out |= 1 << bit
-                taken.append((getattr(self.object, part), field, before[bit]))
-        for owner, field, _ in taken:
-            owner.ClearField(field)
+                unchanged.append((getattr(message, part), field, before[bit]))
+    if left_out:
         tickets.leave_out(ticket, left_out)
-        try:
-            return self.object.SerializeToString()
-        finally:
-            # A plugin may have kept the message.
-            for owner, field, body in taken:
-                setattr(owner, field, body)
-
-    def _bodies(self) -> list[_Body]:
-        request = self.request
-        if not self.object.HasField("response"):
-            return [request.raw_body, request.body, b"", ""]
-        response = self.object.response
-        return [request.raw_body, request.body, response.raw_body, response.body]
-
-    def _note_request(self) -> None:
-        # The hook may have changed the response by now.
-        response = [b"", ""] if self._before is None else self._before[2:]
-        self._before = [self.request.raw_body, self.request.body, *response]
+    if not unchanged:
+        return message.SerializeToString()
+    for owner, field, _ in unchanged:
+        owner.ClearField(field)
+    try:
+        return message.SerializeToString()
+    finally:
+        # A plugin may have kept the message.
+        for owner, field, body in unchanged:
+            setattr(owner, field, body)

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, Callable, cast
 
 import google.protobuf
 from google.protobuf.internal import api_implementation
 
+from coprocess_object_pb2 import Object
 from tyk import _host, _output
 from tyk._bundle import Bundle, as_dict
 from tyk._describe import describe, stack
@@ -25,7 +27,7 @@ from tyk._hooks import Rest
 from tyk._imports import FINDER
 from tyk._interrupt import absorb
 from tyk._loop import Call, LoopThread, wait_for_threads
-from tyk._message import READING, Message
+from tyk._message import LARGE, NO_BODIES, READING, Unread, bodies, serialise
 from tyk._origin import ORIGIN, Origin
 from tyk.event import Event
 
@@ -48,6 +50,9 @@ __all__ = [
     "versions",
     "where",
 ]
+
+
+_parse = Object.FromString
 
 
 class _Runtime:
@@ -115,11 +120,13 @@ class _Runtime:
         ticket: int = 0,
         number: int = 0,
         described: bytes = b"",
-        request: bytes = b"",
+        apart: int = 0,
     ) -> bytes | None:
         """Run ``hook`` on a serialised Object; return it as the hook left it.
 
-        ``request`` is the Object's request, when ``payload`` has none.
+        ``apart`` is how many bytes at the front of ``payload`` are the request and
+        nothing else. With a ticket they are parsed when the hook looks, unless it
+        has lately.
 
         With a ``ticket`` a coroutine is not waited for: None is returned, and
         its outcome handed in under the ticket when it has ended. What the hook
@@ -135,20 +142,35 @@ class _Runtime:
         """
         bundle = self._bundles.get(handle) or self._bundle(handle)
         handler = bundle.hooks.get(hook) or bundle.hook(hook)
-        message = Message(payload, request)
+        unread, before = None, NO_BODIES
+        size = len(payload)
+        if handler.at_once:
+            handler.at_once -= 1
+            message = _parse(payload)
+        elif apart and ticket:
+            unread = Unread(payload, apart, handler.looked)
+            message = unread.message
+            size -= apart
+        else:
+            message = _parse(payload)
+        if size >= LARGE and ticket:
+            before = bodies(message)
         if described:
             bundle.describe(number, described)
         # Each call has a dict of its own, which it may change.
-        spec = bundle.specs[number].copy() if number else as_dict(message.object.spec)
+        spec = bundle.specs[number].copy() if number else as_dict(message.spec)
         origin = Origin(request_id, spec.get("APIID", ""), bundle.name, hook, bundle.space)
         context = Context()
-        rest = context.run(_call, origin, handler.call, message, spec)
+        rest = context.run(_call, origin, handler.call, (message, unread), spec)
         if rest is not None:
             if ticket:
-                self._await(ticket, context, rest, origin, lambda: message.serialise(self._tickets, ticket))
+                reply = partial(serialise, message, unread, before, self._tickets, ticket)
+                self._await(ticket, context, rest, origin, reply)
                 return None
             context.run(_wait, self._loop, rest, origin)
-        return message.serialise(self._tickets, ticket)
+        if unread is None and before is NO_BODIES:
+            return message.SerializeToString()
+        return serialise(message, unread, before, self._tickets, ticket)
 
     def dispatch_event(
         self, handle: int, handler_name: str, request_id: str, payload: bytes, ticket: int = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any
 
 from coprocess_mini_request_object_pb2 import MiniRequestObject
+from tyk._message import Unread
 
 __all__ = ["TykCoProcessRequest"]
 
@@ -20,27 +21,31 @@ class TykCoProcessRequest:
     {'X-Plugin': 'yes'}
     """
 
-    def __init__(self, request: MiniRequestObject, read: Callable[[], MiniRequestObject] | None = None) -> None:
+    def __init__(self, request: MiniRequestObject, unread: Unread | None = None) -> None:
         """Wrap ``request``; changes go to that message.
 
-        ``read`` puts the rest into it, before anybody looks at it.
+        ``unread`` is read before anybody looks at it.
         """
         self._message = request
-        self._read = read
+        self._unread = unread
 
     @property
     def object(self) -> MiniRequestObject:
         """The protobuf message itself."""
-        read = self._read
-        if read is not None:
-            read()
-            self._read = None
+        unread = self._unread
+        if unread is not None:
+            unread.read()
+            self._unread = None
         return self._message
 
     @object.setter  # noqa: A003 (the property)
     def object(self, message: MiniRequestObject) -> None:
         self._message = message
-        self._read = None
+        self._unread = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy gets all of the message.
+        return {**vars(self), "_message": self.object, "_unread": None}
 
     def get_header(self, key: str) -> str | None:
         """Return the header ``key``, or ``None`` when the request has none.
