@@ -27,8 +27,10 @@ var (
 // Dispatcher carries messages to the code of one plugin.
 type Dispatcher interface {
 	// Dispatch runs the hook that obj names and returns the message as the
-	// hook left it. obj is not modified and not kept. When ctx ends first,
-	// Dispatch returns at once and what the hook returns later is dropped.
+	// hook left it. obj is not modified and not kept, but the two may share
+	// maps and bodies: while one is used, the other must not be changed. When
+	// ctx ends first, Dispatch returns at once and what the hook returns later
+	// is dropped.
 	Dispatch(ctx context.Context, obj *coprocesspb.Object) (*coprocesspb.Object, error)
 	// DispatchEvent passes event, a JSON document with the members
 	// message, handler_name and spec (contract section 8), to the event

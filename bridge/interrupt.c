@@ -92,8 +92,8 @@ void krait_call_stack(struct krait_call *call, struct krait_text *stack) {
 /* Code that takes a lock in one statement and enters "try" in the next: an
  * exception in between leaves the lock taken for ever, and the import lock
  * takes everybody with it. */
-static const char *const fragile_always[] = {"<frozen importlib",
-                                             "/tyk/_imports.py", NULL};
+static const char *const fragile_always[] = {
+    "<frozen importlib", "/tyk/_imports.py", "/tyk/_message.py", NULL};
 static const char *const fragile[] = {"/threading.py", "/logging/", "/queue.py",
                                       "/concurrent/futures/", NULL};
 

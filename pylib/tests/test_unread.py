@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import os
 import threading
+from unittest import mock
 
 import pytest
 
+from coprocess_mini_request_object_pb2 import MiniRequestObject
 from coprocess_object_pb2 import Object
 from tyk import _runtime
-from tyk._message import LARGE, READING, REQUEST, Unread
+from tyk._message import LARGE, NO_BODIES, READING, REQUEST, Unread, serialise
 from tyk.request import TykCoProcessRequest
 
 TICKET = 7
@@ -59,7 +61,7 @@ def with_request_first(whole):
 
 
 def unread_request():
-    unread = Unread(*message(), lambda: None)
+    unread = Unread(*message())
     return TykCoProcessRequest(unread.message.request, unread)
 
 
@@ -217,6 +219,44 @@ def test_copies_of_a_request_are_what_copies_of_its_message_are():
     assert deep.object.url == "/path"
     deep.add_header("A", "1")
     assert given.object.set_headers == {}
+
+
+def test_the_message_is_an_attribute_like_any_other():
+    given = unread_request()
+    assert not vars(given).get("object")
+    with mock.patch.object(given, "object", MiniRequestObject(url="/mocked")):
+        assert given.object.url == "/mocked"
+    assert given.object.url == "/path"
+    assert vars(given)["object"] is given.object
+    with pytest.raises(AttributeError, match="'TykCoProcessRequest' object has no attribute 'other'"):
+        _ = unread_request().other
+    fresh = unread_request()
+    assert set(fresh.__getstate__()) == {"object"}, "what a pickle has"
+    assert fresh.__getstate__()["object"].url == "/path"
+
+
+def test_a_thread_that_looks_while_the_outcome_is_made_changes_all_or_nothing(tickets):
+    unread = Unread(*message())
+    request = TykCoProcessRequest(unread.message.request, unread)
+
+    class Late(Tickets):
+        def leave_out(self, ticket, parts):
+            super().leave_out(ticket, parts)
+            if parts == REQUEST:
+                request.object.return_overrides.response_code = 403
+                request.add_header("A", "1")
+
+    tickets = Late()
+    got = Object.FromString(serialise(unread.message, unread, NO_BODIES, tickets, TICKET))
+    assert tickets.left_out == 0
+    assert (got.request.url, got.request.return_overrides.response_code) == ("/path", 403)
+    assert got.request.set_headers == {"A": "1"}
+
+
+def test_what_was_parsed_is_not_kept_twice():
+    unread = Unread(*message(b"b" * LARGE))
+    unread.read()
+    assert unread._payload == b""
 
 
 def test_threads_that_look_at_the_same_moment_all_see_the_request():

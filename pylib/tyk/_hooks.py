@@ -101,7 +101,7 @@ class Handler:
                 and len(result) == 2
                 and result[0] is request
                 and result[1] is session
-                and request._message is wire
+                and request.__dict__.get("object", wire) is wire
             ):
                 if not own_metadata:
                     _copy_metadata(session.metadata, message.metadata)
@@ -122,7 +122,7 @@ class Handler:
         self, given: _Given, message: Object, unread: Unread | None, own_metadata: bool, result: Any
     ) -> Rest | None:
         """Leave the changes of a hook that returned ``result`` in ``message``."""
-        if given[0]._message is not message.request or not _only_given(result, given):
+        if given[0].__dict__.get("object", message.request) is not message.request or not _only_given(result, given):
             if inspect.isawaitable(result):  # compiled coroutines are of other types
                 coroutine = _as_coroutine(result)
                 return Rest(coroutine, partial(self._leave, given, message, unread, own_metadata))
@@ -138,7 +138,7 @@ class Handler:
             self._refuse(f"a {type(result).__name__} of {len(values)} values")
         request, _, metadata, _, _ = given
         new = _Returned()
-        if request._message is not message.request:
+        if request.__dict__.get("object", message.request) is not message.request:
             new.take(request)
         for value in values:
             if value is metadata and value is not None:

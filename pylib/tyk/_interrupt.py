@@ -11,7 +11,15 @@ from tyk._errors import HookTimeout
 
 # They take a lock in one statement and guard it in the next: an exception in
 # between would leave it taken for ever.
-_KEEP_LOCKS = ("importlib", "/threading.py", "/logging/", "/queue.py", "/concurrent/futures/", "/tyk/_imports.py")
+_KEEP_LOCKS = (
+    "importlib",
+    "/threading.py",
+    "/logging/",
+    "/queue.py",
+    "/concurrent/futures/",
+    "/tyk/_imports.py",
+    "/tyk/_message.py",
+)
 # Python looks for exceptions from outside once in each turn of a loop.
 _CHECKS = 100
 

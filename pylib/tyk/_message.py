@@ -9,7 +9,6 @@ all the same.
 from __future__ import annotations
 
 import threading
-from typing import Callable
 
 from coprocess_object_pb2 import Object
 from tyk._host import Tickets
@@ -47,41 +46,45 @@ READING = _Reading()
 class Unread:
     """The request of a message, which nobody has looked at yet."""
 
-    __slots__ = ("_apart", "_looked", "_payload", "bodies", "message")
+    __slots__ = ("_payload", "bodies", "message", "pending")
 
-    def __init__(self, payload: bytes, apart: int, looked: Callable[[], None]) -> None:
+    def __init__(self, payload: bytes, apart: int) -> None:
         """Parse ``payload``, a serialised Object, but for its request.
 
-        That is the first ``apart`` bytes and nothing else. ``looked`` is called
-        when it is read.
+        That is the first ``apart`` bytes and nothing else.
 
         Raises:
             google.protobuf.message.DecodeError: ``payload`` is no such message.
         """
-        self._payload = payload
-        self._apart = apart
-        self._looked = looked
         self.message = Object.FromString(payload[apart:])
+        self._payload = payload[:apart]
         self.bodies = (b"", "")
+        self.pending = True
 
     def read(self) -> None:
         """Parse the request, if nobody has, into the message."""
-        if not self._apart:
+        if not self.pending:
             return
         with READING.lock:
-            if self._apart:
-                # What a hook has set meanwhile stays, in fields that the gateway
-                # leaves empty.
-                self.message.MergeFromString(self._payload[: self._apart])
-                if self._apart >= LARGE:
-                    self.bodies = self.message.request.raw_body, self.message.request.body
-                self._apart = 0
-                self._looked()
+            if not self.pending:
+                return
+            # What a hook has set meanwhile stays, in fields that the gateway
+            # leaves empty.
+            # Into the request itself: old protobuf packages would not show it in
+            # a wrapper that they gave out while it was empty.
+            self.message.request.MergeFromString(_content(self._payload))
+            if len(self._payload) >= LARGE:
+                self.bodies = self.message.request.raw_body, self.message.request.body
+            self._payload = b""
+            self.pending = False
 
-    @property
-    def pending(self) -> bool:
-        """Whether still nobody has looked."""
-        return self._apart > 0
+
+def _content(field: bytes) -> bytes:
+    """Return a serialised submessage without its tag, of one byte, and its length."""
+    start = 1
+    while field[start] & 0x80:
+        start += 1
+    return field[start + 1 :]
 
 
 def bodies(message: Object) -> Bodies:
@@ -113,13 +116,17 @@ def serialise(message: Object, unread: Unread | None, before: Bodies, tickets: T
                 unchanged.append((getattr(message, part), field, before[bit]))
     if left_out:
         tickets.leave_out(ticket, left_out)
-    if not unchanged:
-        return message.SerializeToString()
     for owner, field, _ in unchanged:
         owner.ClearField(field)
     try:
-        return message.SerializeToString()
+        data = message.SerializeToString()
     finally:
         # A plugin may have kept the message.
         for owner, field, body in unchanged:
             setattr(owner, field, body)
+    if left_out & REQUEST and unread is not None and not unread.pending:
+        # A thread of the plugin has looked meanwhile. What it may have changed
+        # counts as a whole or, when it comes later, not at all.
+        tickets.leave_out(ticket, 0)
+        return serialise(message, unread, before, tickets, ticket)
+    return data

@@ -23,11 +23,11 @@ from tyk import _host, _output
 from tyk._bundle import Bundle, as_dict
 from tyk._describe import describe, stack
 from tyk._errors import HookNotFoundError, HookResultError, HookSignatureError, HookTimeout, NotLoadedError
-from tyk._hooks import Rest
+from tyk._hooks import Handler, Rest
 from tyk._imports import FINDER
 from tyk._interrupt import absorb
 from tyk._loop import Call, LoopThread, wait_for_threads
-from tyk._message import LARGE, NO_BODIES, READING, Unread, bodies, serialise
+from tyk._message import LARGE, NO_BODIES, READING, Bodies, Unread, bodies, serialise
 from tyk._origin import ORIGIN, Origin
 from tyk.event import Event
 
@@ -144,11 +144,11 @@ class _Runtime:
         handler = bundle.hooks.get(hook) or bundle.hook(hook)
         unread, before = None, NO_BODIES
         size = len(payload)
-        if handler.at_once:
+        if handler.at_once > 0:
             handler.at_once -= 1
             message = _parse(payload)
         elif apart and ticket:
-            unread = Unread(payload, apart, handler.looked)
+            unread = Unread(payload, apart)
             message = unread.message
             size -= apart
         else:
@@ -164,12 +164,17 @@ class _Runtime:
         rest = context.run(_call, origin, handler.call, (message, unread), spec)
         if rest is not None:
             if ticket:
-                reply = partial(serialise, message, unread, before, self._tickets, ticket)
+                reply = partial(self._reply, handler, message, unread, before, ticket)
                 self._await(ticket, context, rest, origin, reply)
                 return None
             context.run(_wait, self._loop, rest, origin)
         if unread is None and before is NO_BODIES:
             return message.SerializeToString()
+        return self._reply(handler, message, unread, before, ticket)
+
+    def _reply(self, handler: Handler, message: Object, unread: Unread | None, before: Bodies, ticket: int) -> bytes:
+        if unread is not None and not unread.pending:
+            handler.looked()
         return serialise(message, unread, before, self._tickets, ticket)
 
     def dispatch_event(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coprocess_mini_request_object_pb2 import MiniRequestObject
 from tyk._message import Unread
@@ -21,31 +21,40 @@ class TykCoProcessRequest:
     {'X-Plugin': 'yes'}
     """
 
+    object: MiniRequestObject
+
     def __init__(self, request: MiniRequestObject, unread: Unread | None = None) -> None:
         """Wrap ``request``; changes go to that message.
 
-        ``unread`` is read before anybody looks at it.
+        With ``unread``, whose request it is, ``object`` is not there before
+        somebody looks at it.
         """
-        self._message = request
-        self._unread = unread
+        if unread is None:
+            self.object = request
+        else:
+            self._unread = unread
 
-    @property
-    def object(self) -> MiniRequestObject:
-        """The protobuf message itself."""
-        unread = self._unread
-        if unread is not None:
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            unread = self.__dict__.get("_unread")
+            if name != "object" or unread is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             unread.read()
-            self._unread = None
-        return self._message
-
-    @object.setter  # noqa: A003 (the property)
-    def object(self, message: MiniRequestObject) -> None:
-        self._message = message
-        self._unread = None
+            self.object = unread.message.request
+            return self.object
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy gets all of the message.
-        return {**vars(self), "_message": self.object, "_unread": None}
+        state = {**vars(self), "object": self.object}
+        state.pop("_unread", None)
+        return state
+
+    def _changed(self) -> MiniRequestObject:
+        """Return the message for changes, which may be unread."""
+        if "object" in self.__dict__:
+            return self.object
+        return self._unread.message.request
 
     def get_header(self, key: str) -> str | None:
         """Return the header ``key``, or ``None`` when the request has none.
@@ -63,19 +72,19 @@ class TykCoProcessRequest:
 
     def add_header(self, key: str, value: str) -> None:
         """Set the header ``key`` to ``value``, replacing what it has."""
-        self._message.set_headers[key] = value
+        self._changed().set_headers[key] = value
 
     def delete_header(self, key: str) -> None:
         """Remove the header ``key``."""
-        self._message.delete_headers.append(key)
+        self._changed().delete_headers.append(key)
 
     def add_param(self, key: str, value: str) -> None:
         """Set the query parameter ``key`` to ``value``, replacing what it has."""
-        self._message.add_params[key] = value
+        self._changed().add_params[key] = value
 
     def delete_param(self, key: str) -> None:
         """Remove the query parameter ``key``."""
-        self._message.delete_params.append(key)
+        self._changed().delete_params.append(key)
 
     def __repr__(self) -> str:
         """Name the method and the URL, no headers: they may hold secrets."""
