@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/bridge"
@@ -96,6 +97,15 @@ func TestDispatch(t *testing.T) {
 				})
 			}
 		}
+	})
+	t.Run("a hook that does not look leaves every field as it is", func(t *testing.T) {
+		obj := object("Nothing")
+		fill(obj.Request.ProtoReflect())
+		q := obj.Request
+		q.SetHeaders, q.DeleteHeaders, q.AddParams, q.DeleteParams = nil, nil, nil, nil
+		got, err := p.Dispatch(t.Context(), obj)
+		require.NoError(t, err)
+		require.True(t, obj.EqualVT(got), "%v", got)
 	})
 	t.Run("changes that the message has before stay, in their order", func(t *testing.T) {
 		obj := object("SetWithoutLooking")
@@ -375,4 +385,35 @@ func TestHostCalls(t *testing.T) {
 		first := count()
 		require.Eventually(t, func() bool { return count() > first }, 20*time.Second, time.Millisecond)
 	})
+}
+
+// fill gives every field of m a value that is not its zero value.
+func fill(m protoreflect.Message) {
+	scalar := func(f protoreflect.FieldDescriptor) protoreflect.Value {
+		switch f.Kind() {
+		case protoreflect.StringKind:
+			return protoreflect.ValueOfString("text of " + f.TextName())
+		case protoreflect.BytesKind:
+			return protoreflect.ValueOfBytes([]byte("bytes"))
+		case protoreflect.BoolKind:
+			return protoreflect.ValueOfBool(true)
+		case protoreflect.Int32Kind:
+			return protoreflect.ValueOfInt32(7)
+		default:
+			panic("no value for " + f.FullName())
+		}
+	}
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		switch f := fields.Get(i); {
+		case f.IsMap():
+			m.Mutable(f).Map().Set(protoreflect.ValueOfString("key").MapKey(), scalar(f.MapValue()))
+		case f.IsList():
+			m.Mutable(f).List().Append(scalar(f))
+		case f.Message() != nil:
+			fill(m.Mutable(f).Message())
+		default:
+			m.Set(f, scalar(f))
+		}
+	}
 }

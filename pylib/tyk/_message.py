@@ -46,7 +46,7 @@ READING = _Reading()
 class Unread:
     """The request of a message, which nobody has looked at yet."""
 
-    __slots__ = ("_payload", "bodies", "message", "pending")
+    __slots__ = ("_apart", "_payload", "bodies", "message", "pending")
 
     def __init__(self, payload: bytes, apart: int) -> None:
         """Parse ``payload``, a serialised Object, but for its request.
@@ -57,7 +57,8 @@ class Unread:
             google.protobuf.message.DecodeError: ``payload`` is no such message.
         """
         self.message = Object.FromString(payload[apart:])
-        self._payload = payload[:apart]
+        self._payload = payload
+        self._apart = apart
         self.bodies = (b"", "")
         self.pending = True
 
@@ -69,22 +70,21 @@ class Unread:
             if not self.pending:
                 return
             # What a hook has set meanwhile stays, in fields that the gateway
-            # leaves empty.
-            # Into the request itself: old protobuf packages would not show it in
-            # a wrapper that they gave out while it was empty.
-            self.message.request.MergeFromString(_content(self._payload))
-            if len(self._payload) >= LARGE:
+            # leaves empty. It goes into the request itself: old protobuf packages
+            # would not show it in a wrapper that they gave out before.
+            self.message.request.MergeFromString(_content(self._payload, self._apart))
+            if self._apart >= LARGE:
                 self.bodies = self.message.request.raw_body, self.message.request.body
             self._payload = b""
             self.pending = False
 
 
-def _content(field: bytes) -> bytes:
-    """Return a serialised submessage without its tag, of one byte, and its length."""
+def _content(payload: bytes, end: int) -> bytes:
+    """Return the submessage that ends at ``end``, without its tag of one byte and its length."""
     start = 1
-    while field[start] & 0x80:
+    while payload[start] & 0x80:
         start += 1
-    return field[start + 1 :]
+    return payload[start + 1 : end]
 
 
 def bodies(message: Object) -> Bodies:

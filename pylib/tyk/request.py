@@ -13,6 +13,8 @@ __all__ = ["TykCoProcessRequest"]
 class TykCoProcessRequest:
     """A request and what a hook wants changed about it.
 
+    ``object`` is the protobuf message itself.
+
     >>> request = TykCoProcessRequest(MiniRequestObject(headers={"Accept": "*/*"}))
     >>> request.get_header("accept")
     '*/*'
