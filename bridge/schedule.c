@@ -18,16 +18,26 @@ enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
 
 /* The watcher looks once in TICK nanoseconds. A hook that is still the same one
  * after a tick, and sleeps, blocks; one that computes for LONGEST_TURN ticks is
- * treated as if it did. For WARY ticks workers then run all calls. Without any
- * call for IDLE ticks there are none. */
-enum { TICK = 1000000, LONGEST_TURN = 5, WARY = 200, IDLE = 100 };
+ * treated as if it did. For WARY ticks workers then run all calls. After CALM
+ * ticks without a hook that blocks, ticks take CALM_TICK nanoseconds: each
+ * takes the processor from a thread that works. Without any call for IDLE ticks
+ * there are none. */
+enum {
+  TICK = 1000000,
+  LONGEST_TURN = 5,
+  WARY = 200,
+  CALM = 1000,
+  CALM_TICK = 5000000,
+  IDLE = 100
+};
 
 /* A worker without work for so many nanoseconds ends. */
 static const long long longest_rest = 10000000000;
 
-/* Calls that take longer than so many nanoseconds may block. For the next
- * CURIOUS visits it is looked at whether they do. */
-enum { LONG = 100000, CURIOUS = 64 };
+/* Calls that take longer than so many nanoseconds may block. Of the next
+ * CURIOUS visits the first one, and then one in SAMPLE, is looked at for
+ * whether they do. */
+enum { LONG = 100000, CURIOUS = 64, SAMPLE = 8 };
 
 struct list {
   struct krait_call *first, *last;
@@ -74,6 +84,7 @@ static struct {
   unsigned long begun; /* calls */
   unsigned long seen;  /* begun at the last tick */
   size_t wary, idle;   /* ticks */
+  size_t calm;         /* ticks since a hook has blocked, up to CALM */
   size_t same;         /* ticks that a busy thread has been in one hook */
   size_t curious;      /* visits */
 } s = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -288,6 +299,7 @@ void krait_excuse(bool on) {
  * needed. */
 static void expect_blocking(void) {
   s.wary = WARY;
+  s.calm = 0;
   s.curious = CURIOUS;
   call_worker();
 }
@@ -299,7 +311,7 @@ static bool run_batch(void) {
   unsigned long turn = ++s.turn;
   size_t most = batch();
   long long began = now();
-  bool curious = s.curious > 0;
+  bool curious = s.curious > 0 && s.curious % SAMPLE == 0;
   long waited = curious ? krait_thread_waits() : 0;
   s.busy = true;
   s.runner = krait_thread_id();
@@ -472,6 +484,9 @@ static void tick(void) {
   if (s.wary > 0) {
     s.wary--;
   }
+  if (s.calm < CALM) {
+    s.calm++;
+  }
   if (blocks()) {
     s.busy = false;
     deliver(&s.ended);
@@ -485,7 +500,9 @@ static void *run_watcher(void *nothing) {
   pthread_mutex_lock(&s.mutex);
   while (!s.stop) {
     if (s.idle < IDLE || s.queue.first != NULL) {
-      await(&s.wake, now() + TICK);
+      /* A hook that is still the same one is watched closely. */
+      bool calm = s.calm == CALM && s.same == 0;
+      await(&s.wake, now() + (calm ? CALM_TICK : TICK));
     } else {
       s.asleep = true;
       while (s.asleep && !s.stop) {
