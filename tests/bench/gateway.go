@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -39,6 +38,19 @@ const (
 	subjectRedisPre  = "krait with Redis, pre hook"
 	subjectRedisData = "krait with Redis, pre hook with store_data and get_data"
 )
+
+// compared are the subjects that targets compare with each other.
+func compared() [][]string {
+	return [][]string{
+		{subjectReverse, subjectPlain, subjectPre, subjectCached},
+		{subjectRedisPre, subjectRedisData},
+	}
+}
+
+// comparedPasses is how many measurements of one that is compared make up a round.
+// The speed of a machine changes within seconds: many short ones, taken in turns,
+// come closer to each other than a long one. Even: see [measureGroup].
+const comparedPasses = 6
 
 // subject is what requests are sent to. process is the one process that serves
 // them, nil when there are several; redis is the address of its store, if it has
@@ -97,50 +109,93 @@ func measureGateway(ctx context.Context, o options, r *results) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
+	groups := grouped(subjects)
 	for round := range o.rounds {
-		shuffle(subjects, round)
-		if err := measureRound(ctx, o, subjects, r.Gateway); err != nil {
-			return err
+		shuffle(groups, round)
+		for _, group := range groups {
+			if err := measureGroup(ctx, o, group, r.Gateway); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// shuffle puts subjects into another order for each round, the same ones in every
-// run. What has run before a subject may change its figures. With one order, the
-// same subjects would profit or suffer in each round.
-func shuffle(subjects []subject, round int) {
-	r := rand.New(rand.NewPCG(uint64(round), 0))
-	r.Shuffle(len(subjects), func(i, j int) { subjects[i], subjects[j] = subjects[j], subjects[i] })
+// grouped puts subjects that are compared into one group, and each other one into
+// a group of its own.
+func grouped(subjects []subject) [][]subject {
+	var groups [][]subject
+	left := slices.Clone(subjects)
+	for _, names := range compared() {
+		in := func(s subject) bool { return slices.Contains(names, s.name) }
+		var group []subject
+		for _, s := range left {
+			if in(s) {
+				group = append(group, s)
+			}
+		}
+		groups = append(groups, group)
+		left = slices.DeleteFunc(left, in)
+	}
+	for _, s := range left {
+		groups = append(groups, []subject{s})
+	}
+	return groups
 }
 
-// measureRound measures all subjects once in their order and once in the reverse
+// shuffle puts groups, and what is in them, into another order for each round, the
+// same ones in every run. What has run before a subject may change its figures.
+// With one order, the same subjects would profit or suffer in each round.
+func shuffle(groups [][]subject, round int) {
+	r := rand.New(rand.NewPCG(uint64(round), 0))
+	r.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
+	for _, group := range groups {
+		r.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
+	}
+}
+
+// measureGroup measures subjects in turns, in their order and then in the reverse
 // one: a machine that gets slower or faster meanwhile does so for all alike.
-func measureRound(ctx context.Context, o options, subjects []subject, to map[string]series) error {
-	passes := make([]pass, len(subjects))
-	for _, order := range []iter.Seq2[int, subject]{slices.All(subjects), slices.Backward(subjects)} {
+func measureGroup(ctx context.Context, o options, subjects []subject, to map[string]series) error {
+	turns := 2
+	if len(subjects) > 1 {
+		turns = comparedPasses
+	}
+	done := make([]pass, len(subjects))
+	for turn := range turns {
+		order := slices.All(subjects)
+		if turn%2 == 1 {
+			order = slices.Backward(subjects)
+		}
 		for i, s := range order {
-			if err := s.saturate(ctx, o.load, &passes[i]); err != nil {
+			if err := s.saturate(ctx, o.load, &done[i]); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
 	}
 	for i, s := range subjects {
-		figures, done := to[s.name], passes[i]
-		figures.add("requests/s", float64(done.requests)/done.took.Seconds())
-		if s.process != nil {
-			figures.add(figureCPU, microseconds(done.processor)/float64(done.requests))
-		}
-		if s.redis != "" {
-			figures.add(figureConnections, float64(done.connections)/float64(done.requests))
-		}
-		latencies, err := steady(ctx, s.url, s.token, o.load)
-		if err != nil {
+		if err := s.note(ctx, o.load, done[i], to[s.name]); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		figures.add("p50 µs", quantile(latencies, 0.5))
-		figures.add("p99 µs", quantile(latencies, 0.99))
 	}
+	return nil
+}
+
+// note adds to figures what s has done, and measures its latencies.
+func (s subject) note(ctx context.Context, d time.Duration, done pass, figures series) error {
+	figures.add("requests/s", float64(done.requests)/done.took.Seconds())
+	if s.process != nil {
+		figures.add(figureCPU, microseconds(done.processor)/float64(done.requests))
+	}
+	if s.redis != "" {
+		figures.add(figureConnections, float64(done.connections)/float64(done.requests))
+	}
+	latencies, err := steady(ctx, s.url, s.token, d)
+	if err != nil {
+		return err
+	}
+	figures.add("p50 µs", quantile(latencies, 0.5))
+	figures.add("p99 µs", quantile(latencies, 0.99))
 	return nil
 }
 

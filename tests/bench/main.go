@@ -102,7 +102,7 @@ func parse(arguments []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each case is measured")
 	flags.DurationVar(&o.calls, "calls", 300*time.Millisecond, "length of one case of dispatch")
-	flags.DurationVar(&o.load, "load", time.Second, "length of each of the three measurements of one case of the gateway, whole seconds")
+	flags.DurationVar(&o.load, "load", time.Second, "length of one measurement of a case of the gateway, whole seconds")
 	flags.IntVar(&o.hooks, "hooks", 1_000_000, "calls of the memory case")
 	flags.StringVar(&only, "only", "", "parts to measure, comma-separated: "+strings.Join(names, ", ")+"; nothing is written then")
 	flags.StringVar(&o.root, "root", ".", "the repository")
