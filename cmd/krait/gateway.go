@@ -18,6 +18,7 @@ import (
 	"github.com/krait-gateway/krait/config"
 	"github.com/krait-gateway/krait/event"
 	"github.com/krait-gateway/krait/gateway"
+	"github.com/krait-gateway/krait/internal/collector"
 	"github.com/krait-gateway/krait/session"
 	"github.com/krait-gateway/krait/store/redis"
 	"github.com/krait-gateway/krait/telemetry"
@@ -40,7 +41,7 @@ type gatewayCommand struct {
 // Run serves until SIGTERM or an interrupt, then lets requests end. SIGHUP
 // reloads.
 func (c *gatewayCommand) Run(ctx context.Context) error {
-	tuneCollector()
+	collector.Tune()
 	conf, warnings, err := config.Load(c.Conf, os.Environ())
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	coprocess "github.com/krait-gateway/krait"
 	"github.com/krait-gateway/krait/bridge"
 	"github.com/krait-gateway/krait/coprocesspb"
+	"github.com/krait-gateway/krait/internal/collector"
 )
 
 // callers are how many call at a time.
@@ -91,6 +92,7 @@ func dispatchCases() []dispatchCase {
 func key(name string, callers int) string { return fmt.Sprintf("%s, %d", name, callers) }
 
 func measureDispatch(ctx context.Context, o options, r *results) error {
+	collector.Tune() // as the gateway does
 	python, plugin, err := startPython(ctx, o.root)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package collector
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCollectorPercent(t *testing.T) {
+func TestPercentOf(t *testing.T) {
 	for name, c := range map[string]struct {
 		live uint64
 		want int
@@ -18,7 +18,7 @@ func TestCollectorPercent(t *testing.T) {
 		"in between, the room and no more": {32 << 20, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, collectorPercent(c.live))
+			require.Equal(t, c.want, percentOf(c.live))
 		})
 	}
 }
