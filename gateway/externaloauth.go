@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -139,9 +138,7 @@ func challenge(answer *reply, description string) *reply {
 // that without an answer of the store the request is refused. A session that an
 // auth_check made is no answer: its callers may have chosen the id.
 func (x *exchange) sessionOfIdentity(id string) (*coprocesspb.SessionState, *reply) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
-	defer cancel()
-	s, err := x.gateway.sessions.Get(ctx, id)
+	s, err := x.gateway.sessions.Get(x.r.Context(), id)
 	switch {
 	case err == nil && s.GetOrgId() == x.api.orgID && !madeByHook(s):
 		return s, nil

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -72,9 +71,7 @@ func (x *exchange) extractID(c *chain) (string, *reply) {
 // recall returns the session that is stored under id, nil when auth_check has to
 // run. The error says that the store gave no answer.
 func (x *exchange) recall(id string) (*coprocesspb.SessionState, error) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
-	defer cancel()
-	s, err := x.gateway.sessions.Get(ctx, id)
+	s, err := x.gateway.sessions.Get(x.r.Context(), id)
 	switch {
 	case err == nil:
 		if !identifies(s, x.api, time.Now()) {

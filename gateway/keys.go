@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -129,9 +128,7 @@ func (g *Gateway) changeKey(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) deleteKey(w http.ResponseWriter, r *http.Request) {
 	id, s, answer := g.namedKey(r, g.orgOf(r))
 	if answer == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), sessionTimeout)
-		defer cancel()
-		if err := g.sessions.Delete(ctx, id); err != nil {
+		if err := g.sessions.Delete(r.Context(), id); err != nil {
 			answer = g.storeFault(err)
 		}
 	}
@@ -212,7 +209,7 @@ func (g *Gateway) namedKey(r *http.Request, orgID string) (id string, s *coproce
 	var err error
 	foreign := false
 	for _, id = range ids {
-		s, err = g.getKey(r.Context(), id)
+		s, err = g.sessions.Get(r.Context(), id)
 		switch {
 		case err == nil && (orgID == "" || s.GetOrgId() == orgID):
 			return id, s, nil

@@ -16,15 +16,9 @@ import (
 	"github.com/krait-gateway/krait/telemetry"
 )
 
-func (g *Gateway) getKey(ctx context.Context, id string) (*coprocesspb.SessionState, error) {
-	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
-	defer cancel()
-	return g.sessions.Get(ctx, id)
-}
-
 // replaceKey stores the new key s in place of one of the same organisation.
 func (g *Gateway) replaceKey(r *http.Request, id string, s *coprocesspb.SessionState) *keyFault {
-	old, err := g.getKey(r.Context(), id)
+	old, err := g.sessions.Get(r.Context(), id)
 	switch {
 	case err == nil && old.GetOrgId() != s.GetOrgId():
 		return &keyFault{code: http.StatusConflict, message: "org_id: a key of another organisation has this id; choose another id"}
@@ -46,9 +40,7 @@ func (g *Gateway) putKey(r *http.Request, id string, s, old *coprocesspb.Session
 	if suppressesReset(r) && old != nil {
 		s.LastUpdated = old.GetLastUpdated()
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), sessionTimeout)
-	defer cancel()
-	if err := g.sessions.Put(ctx, id, s, session.Lifetime(s, g.keyLifetimes(s), time.Now())); err != nil {
+	if err := g.sessions.Put(r.Context(), id, s, session.Lifetime(s, g.keyLifetimes(s), time.Now())); err != nil {
 		return g.storeFault(err)
 	}
 	g.log.Info("key was written", telemetry.KeyOrgID, s.GetOrgId(), telemetry.KeyTokenHash, telemetry.TokenHash(id))
@@ -100,7 +92,7 @@ func scopes(states ...*coprocesspb.SessionState) []string {
 // resetCounters begins all counters of the key anew. states are what it says
 // and said.
 func (g *Gateway) resetCounters(ctx context.Context, id string, states ...*coprocesspb.SessionState) *keyFault {
-	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	for _, scope := range scopes(states...) {
 		if err := g.limits.Reset(ctx, limit.Key(states[0].GetOrgId(), id, scope)); err != nil {
@@ -119,7 +111,7 @@ func (g *Gateway) showCounters(ctx context.Context, id string, s *coprocesspb.Se
 	if _, err := policies.Apply(s, s.GetOrgId(), ""); err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	s.QuotaRemaining, s.QuotaRenews = 0, 0
 	known := false

@@ -18,6 +18,9 @@ const (
 	headerQuotaReset     = "X-RateLimit-Reset"
 )
 
+// countTimeout bounds one access to what requests are counted in.
+const countTimeout = 3 * time.Second
+
 // countedLimits is what a request was counted against. One that hooks route to
 // several APIs counts once for its session.
 type countedLimits struct {
@@ -73,7 +76,7 @@ func (x *exchange) checkLimits(c *chain) *reply {
 	if slices.Contains(x.counted, counted) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
+	ctx, cancel := context.WithTimeout(x.r.Context(), countTimeout)
 	defer cancel()
 	result, err := x.gateway.limits.Take(ctx, counted.key, limits)
 	if err != nil {
@@ -121,7 +124,7 @@ func (x *exchange) showQuota(c *chain) {
 	if limits.Quota == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), sessionTimeout)
+	ctx, cancel := context.WithTimeout(x.r.Context(), countTimeout)
 	defer cancel()
 	if result, err := x.gateway.limits.Peek(ctx, x.counterKey(), limits); err == nil {
 		x.noteQuota(limits, result)

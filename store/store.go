@@ -20,7 +20,8 @@ var (
 )
 
 // Store keeps values under keys. When ctx has ended, every method but Close
-// returns an error that wraps ctx.Err().
+// returns an error that wraps ctx.Err(). A Store also bounds by itself how long
+// a call waits, seconds at most: requests wait for it.
 type Store interface {
 	// Get returns the value under key, or [ErrNotFound]. The slice is the
 	// caller's own and never nil without an error.

@@ -16,7 +16,7 @@ import (
 const (
 	DefaultAddr        = "127.0.0.1:6379"
 	DefaultDialTimeout = 2 * time.Second
-	DefaultTimeout     = 5 * time.Second
+	DefaultTimeout     = 3 * time.Second
 	DefaultApart       = 8
 )
 
