@@ -216,13 +216,15 @@ func testPhantomToken(t *testing.T, idp *identityServer, g *gateway, member stri
 	require.Equal(t, 3, introspections())
 
 	g.awaitStatus(http.StatusUnauthorized, "/api/", short)
-	require.Equal(t, 4, introspections(), "after its time a token is asked for once more")
+	expired := introspections()
+	// None when its session has expired, and has not gone yet.
+	require.Contains(t, []int{3, 4}, expired, "after its time a token is asked for at most once more")
 
 	another := idp.token("app", "")
 	for range manyRequests {
 		require.Equal(t, http.StatusOK, g.get("/api/", bearer(another)...).status)
 	}
-	require.Equal(t, 5, introspections(), "many requests, one after the other")
+	require.Equal(t, expired+1, introspections(), "many requests, one after the other")
 	testRevokedPhantomToken(t, idp, g, "/api/", "short") // kept until it expires
 	for _, secret := range []string{token, short, another} {
 		require.NotContains(t, g.log.String(), secret)
