@@ -140,7 +140,7 @@ format: $(GOLANGCI) .venv ## Rewrite Go, C and Python as the linters want it
 
 # For the parts: go test -bench, whose output benchstat compares.
 .PHONY: bench
-bench: setup-bench build ## Measure everything; writes docs/PERFORMANCE.md (7 minutes)
+bench: setup-bench build ## Measure everything; writes docs/PERFORMANCE.md (9 minutes)
 	@mkdir -p bin
 	go build -o bin/bench ./tests/bench
 	bin/bench $(BENCHFLAGS)

@@ -5,15 +5,18 @@
 #include "os_thread.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
-/* A thread hands over what it has after so many calls, or nanoseconds: who
- * waits for the first of them should not wait for all, and a goroutine that is
- * in C for longer loses its place among those that run. Coroutines leave
- * nothing to hand over: as many as there may be begin before their loop has the
- * interpreter's lock. */
+/* A thread hands over what it has after so many calls, or so many nanoseconds
+ * after the first of them has ended: who waits for that one should not wait for
+ * all, and a goroutine that is in C for long loses its place among those that
+ * run. The first one's own time does not count: it takes two to three times as
+ * long as those that find Python in the processor's caches after it.
+ * Coroutines leave nothing to hand over: as many as there may be begin before
+ * their loop has the interpreter's lock. */
 enum { LONGEST_BATCH = 16, LONGEST_VISIT = 10000 };
 
 /* The watcher looks once in TICK nanoseconds. A hook that is still the same one
@@ -265,13 +268,6 @@ static void leave_thread(struct krait_call *call) {
   append(&s.ended, call);
 }
 
-/* How many calls this thread runs before it hands them over. The callers of
- * half of them prepare their next ones while the other half runs. */
-static size_t batch(void) {
-  size_t half = (s.queued + 1) / 2;
-  return half < LONGEST_BATCH ? half : LONGEST_BATCH;
-}
-
 /* Ends the queue's first call, if there is one, without running it. */
 static void end_first(enum krait_error_kind why) {
   struct krait_call *call = s.queue.first;
@@ -309,15 +305,16 @@ static void expect_blocking(void) {
  * and gone on with the queue. */
 static bool run_batch(void) {
   unsigned long turn = ++s.turn;
-  size_t most = batch();
-  long long began = now();
+  /* Calls that come meanwhile are for the next visit. */
+  size_t most = s.queued < LONGEST_BATCH ? s.queued : LONGEST_BATCH;
   bool curious = s.curious > 0 && s.curious % SAMPLE == 0;
   long waited = curious ? krait_thread_waits() : 0;
   s.busy = true;
   s.runner = krait_thread_id();
   s.excused = was_excused = false;
   bool slow = false;
-  long long time = began;
+  long long time = now();
+  long long until = LLONG_MAX;
   for (size_t count = 0; something_to_do(); count++) {
     /* Where hooks block, one that does would keep what has ended before it,
      * unless a thread is on standby. */
@@ -325,7 +322,7 @@ static bool run_batch(void) {
     if (s.turn != turn || (count > 0 && (count >= most || alone))) {
       break;
     }
-    if (s.ended.first != NULL && time > began + LONGEST_VISIT) {
+    if (time > until) {
       break;
     }
     struct krait_call *call = s.queue.first;
@@ -345,6 +342,9 @@ static bool run_batch(void) {
     leave_thread(call);
     long long start = time;
     time = now();
+    if (until == LLONG_MAX && s.ended.first != NULL) {
+      until = time + LONGEST_VISIT;
+    }
     slow = slow || time > start + LONG;
   }
   if (s.wary == 0 && slow) {
@@ -551,6 +551,13 @@ struct krait_call *krait_collect(void) {
   s.outbox.first = s.outbox.last = NULL;
   pthread_mutex_unlock(&s.mutex);
   return first;
+}
+
+size_t krait_queued(void) {
+  pthread_mutex_lock(&s.mutex);
+  size_t queued = s.queued;
+  pthread_mutex_unlock(&s.mutex);
+  return queued;
 }
 
 size_t krait_running(void) {

@@ -64,6 +64,9 @@ bool krait_on_worker(void);
  * goroutines that run. */
 void krait_excuse(bool on);
 
+/* How many calls wait in the queue. */
+size_t krait_queued(void);
+
 /* How many calls are on a thread. */
 size_t krait_running(void);
 
