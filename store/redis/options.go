@@ -17,7 +17,7 @@ const (
 	DefaultAddr        = "127.0.0.1:6379"
 	DefaultDialTimeout = 2 * time.Second
 	DefaultTimeout     = 3 * time.Second
-	DefaultApart       = 8
+	DefaultApart       = 2
 )
 
 // maxRetries is how often go-redis tries a command again after a broken
